@@ -1,0 +1,33 @@
+//! The policy of a Portcullis box, from the text that people write to the plan that the kernel gets.
+//!
+//! ```text
+//! Sources ──read──▶ Config ──check──▶ Checked ──compile──▶ Plan ──▶ text, digest
+//!    (YAML)            │                              │
+//!                      └── every Problem at once      ├──▶ explain(packet)   one packet's way through it
+//!                                                     ├──▶ prove(assertion)  the whole packet space
+//!                                                     └──▶ changes(old, new) what is newly permitted
+//! ```
+//!
+//! This crate opens no file, reads no clock, asks no kernel and holds no unsafe code. The same input gives the
+//! same plan and the same digest on every machine, which is what lets two processes agree on what will be applied.
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod compile;
+pub mod judge;
+pub mod messages;
+pub mod model;
+pub mod name;
+pub mod plan;
+pub mod problem;
+pub mod read;
+pub mod ruleset;
+pub mod source;
+
+pub use check::Checked;
+pub use compile::compile;
+pub use judge::{Judged, judge, load};
+pub use plan::{Digest, Plan};
+pub use problem::{Problem, Problems};
+pub use source::{Origin, Sources};

@@ -1,0 +1,194 @@
+//! What the processes say to each other over unix sockets.
+//!
+//! One message is a big-endian u32 length and that many bytes of JSON, at most [`MAX_MESSAGE`]. A connection carries
+//! requests and their responses in turn. Who may speak is decided by peer credentials, before the first byte is read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Digest;
+use crate::problem::Problems;
+use crate::source::Sources;
+
+/// Bytes of one message; a policy of 50,000 rules stays below.
+pub const MAX_MESSAGE: u32 = 32 << 20;
+
+/// What the applier can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "request", deny_unknown_fields)]
+pub enum ApplierRequest {
+    Status,
+    /// Make the box equal to this policy, on trial. Refused when the digest of what the applier compiles differs.
+    Apply {
+        sources: Sources,
+        digest: Digest,
+        /// Seconds; None takes the policy's own `confirmWithin`.
+        confirm_within: Option<u32>,
+        by: Principal,
+    },
+    /// Keep the generation on trial. By the principal who applied it, over a connection opened since.
+    Confirm {
+        generation: u64,
+        by: Principal,
+    },
+    /// End the trial now, or with `generation`, put an earlier confirmed one on trial.
+    GoBack {
+        generation: Option<u64>,
+        by: Principal,
+    },
+    /// The policy text of a kept generation; None is the one that runs.
+    Sources {
+        generation: Option<u64>,
+    },
+    /// Live figures: rule counters and links.
+    Counters,
+    /// What the kernel holds, as nft-like text rendered from a netlink dump.
+    KernelRuleset,
+    /// Compare now, without waiting for the next round.
+    CheckDrift,
+}
+
+/// On whose behalf; for the record and for "the same principal".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Principal {
+    /// Login name, `console`, `hot-reload`.
+    pub name: String,
+    /// The client's address as the front saw it.
+    pub address: Option<String>,
+    /// When the connection that carries this request was accepted, milliseconds since the epoch, as the front saw it.
+    /// None for a local caller, whose own connection to the applier counts instead.
+    pub connected_at: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "response")]
+pub enum ApplierResponse {
+    Status(Status),
+    /// Installed and read back; the trial runs.
+    OnTrial {
+        generation: u64,
+        deadline: u64,
+        phases: BTreeMap<String, u64>,
+    },
+    Confirmed {
+        generation: u64,
+    },
+    WentBack {
+        generation: u64,
+    },
+    Sources {
+        generation: u64,
+        sources: Sources,
+    },
+    Counters(Counters),
+    KernelRuleset {
+        text: String,
+    },
+    Drift {
+        findings: Vec<DriftFinding>,
+    },
+    /// Nothing was changed.
+    Refused {
+        reason: String,
+        problems: Problems,
+    },
+    /// Something failed on the way; the box is back at `generation`.
+    Failed {
+        reason: String,
+        generation: u64,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Milliseconds since the epoch, to put deadlines into relation.
+    pub now: u64,
+    /// None while the box is locked down and has never had a policy.
+    pub running: Option<Generation>,
+    pub trial: Option<Trial>,
+    pub last_confirmed: Option<u64>,
+    /// The latest outcome in plain words: why a trial went back, what drift was repaired.
+    pub last_event: Option<Event>,
+    pub drift: Vec<DriftFinding>,
+    pub kept: Vec<Generation>,
+    /// Kernel features that were probed: `table-owner`, `table-persist`.
+    pub features: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Generation {
+    pub number: u64,
+    pub digest: Digest,
+    pub by: String,
+    /// Milliseconds since the epoch.
+    pub installed_at: u64,
+    pub confirmed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trial {
+    pub generation: u64,
+    pub by: String,
+    /// Milliseconds since the epoch.
+    pub installed_at: u64,
+    pub deadline: u64,
+    /// Where it goes without a confirmation; None is lockdown.
+    pub back_to: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    pub at: u64,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftFinding {
+    /// `table inet portcullis, chain forward`, `link lan0`, `sysctl net/ipv4/ip_forward`.
+    pub what: String,
+    pub expected: String,
+    pub found: String,
+    /// Process name and id, where the kernel tells (NFTA_GEN_PROC_NAME, NFTA_GEN_PROC_PID).
+    pub who: Option<String>,
+    pub at: u64,
+    pub repaired: bool,
+}
+
+/// Cumulative since the generation was installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counters {
+    /// Milliseconds since the epoch.
+    pub at: u64,
+    /// By [`crate::ruleset::Source::id`]; the posture's own drops under `posture/<name>`.
+    pub rules: BTreeMap<String, Tally>,
+    pub links: BTreeMap<String, LinkCounters>,
+    /// Entries in the connection table, and its limit.
+    pub connections: u64,
+    pub connections_max: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkCounters {
+    pub up: bool,
+    /// With prefix length, also those that DHCP brought.
+    pub addresses: Vec<String>,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+}

@@ -1,0 +1,63 @@
+//! Everything an administrator can say: one type for each kind of resource.
+//!
+//! The API's routes, the pages' forms, the JSON Schema, import, export and diff all follow from these types; nothing
+//! else holds a second model. A `Config` is well-formed (every value valid by itself); that the resources fit
+//! together is what `check` establishes.
+
+mod address_set;
+mod assertion;
+mod firewall;
+mod interface;
+mod nat;
+mod route;
+mod service;
+mod system;
+mod terms;
+mod zone;
+
+pub use address_set::AddressSet;
+pub use assertion::{Assertion, Expectation};
+pub use firewall::{Action, FirewallPolicy, FirewallRule, LogSpec, RateLimit};
+pub use interface::{DhcpFamily, Interface};
+pub use nat::{NatKind, NatPolicy, NatRule};
+pub use route::{Route, RouteType};
+pub use service::{IcmpType, Service};
+pub use system::{Admin, Drift, HotReload, OutputPosture, System};
+pub use terms::{Address, AddressTerm, PortRange, Protocol, RuleSchedule, ServiceTerm, TimeOfDay, Weekday, ZoneTerm};
+pub use zone::Zone;
+
+use std::collections::BTreeMap;
+
+use crate::name::{IfName, Name};
+use crate::source::Origin;
+
+/// One complete policy, read and typed, not yet checked as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Exactly one after `check`.
+    pub system: Option<(Name, Resource<System>)>,
+    pub interfaces: BTreeMap<IfName, Resource<Interface>>,
+    pub zones: BTreeMap<Name, Resource<Zone>>,
+    pub address_sets: BTreeMap<Name, Resource<AddressSet>>,
+    pub services: BTreeMap<Name, Resource<Service>>,
+    pub firewall_policies: BTreeMap<Name, Resource<FirewallPolicy>>,
+    pub nat_policies: BTreeMap<Name, Resource<NatPolicy>>,
+    pub routes: BTreeMap<Name, Resource<Route>>,
+    pub assertions: BTreeMap<Name, Resource<Assertion>>,
+}
+
+/// A resource and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource<T> {
+    pub origin: Origin,
+    /// `metadata.description`
+    pub description: Option<String>,
+    pub spec: T,
+}
+
+/// A rule inside a resource and the line on which it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    pub line: u32,
+    pub value: T,
+}
