@@ -1,0 +1,95 @@
+//! What may stand on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::trouble::EXIT_CODES;
+
+#[derive(Parser)]
+#[command(name = "portcullis", version, about = "Says what a network may do, shows what that changes, applies it and safely goes back.", after_help = EXIT_CODES)]
+pub struct Args {
+    /// Where the processes of the box have their sockets
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    pub run_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Reads a policy, reports every problem at once, and proves its assertions
+    Check {
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<String>,
+        /// Problems and digest as JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints everything the box would become: links, routes, sysctls and the nftables ruleset
+    Plan {
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<String>,
+        /// Only the digest
+        #[arg(long, conflicts_with = "ruleset")]
+        digest: bool,
+        /// Only the ruleset, as `nft -f` reads it
+        #[arg(long)]
+        ruleset: bool,
+    },
+    /// Tells two policies apart, by text and by meaning
+    Diff {
+        #[arg(value_name = "OLD")]
+        old: String,
+        #[arg(value_name = "NEW")]
+        new: String,
+        /// Compare the compiled plans line by line instead of the policies' text
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Puts a policy on trial; without a confirmation the box goes back by itself
+    Apply {
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<String>,
+        /// Seconds until it goes back; the policy's confirmWithin otherwise
+        #[arg(long, value_name = "SECONDS")]
+        confirm_within: Option<u32>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keeps the generation on trial; say it over a connection that you opened after `apply`
+    Confirm {
+        /// The generation that you mean; the one on trial otherwise
+        generation: Option<u64>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ends the trial now, or puts an earlier generation on trial
+    Rollback {
+        generation: Option<u64>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// What runs, what is on trial and until when, and what drifted
+    Status {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Packets and bytes of every rule, and the links
+    Counters {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the policy text that the box runs, or a kept generation's
+    Sources {
+        generation: Option<u64>,
+        /// Write the files into this folder, which must not exist yet
+        #[arg(long, short, value_name = "FOLDER")]
+        output: Option<PathBuf>,
+        #[arg(long)]
+        json: bool,
+    },
+}
