@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Digest;
@@ -13,6 +14,65 @@ use crate::source::Sources;
 
 /// Bytes of one message; a policy of 50,000 rules stays below.
 pub const MAX_MESSAGE: u32 = 32 << 20;
+
+/// One message, ready to be written.
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, BadMessage> {
+    let mut bytes = vec![0; HEAD];
+    serde_json::to_writer(&mut bytes, message).map_err(|error| BadMessage::Garbled(error.to_string()))?;
+    let length = bytes.len() - HEAD;
+    let announced = u32::try_from(length).ok().filter(|length| *length <= MAX_MESSAGE).ok_or(BadMessage::TooLong(length as u64))?;
+    bytes[..HEAD].copy_from_slice(&announced.to_be_bytes());
+    Ok(bytes)
+}
+
+/// Bytes as they arrive, in pieces of any size; messages as they are complete.
+///
+/// It holds what has arrived, never what was merely announced: a peer that claims 32 MiB and sends ten bytes costs ten bytes.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+}
+
+impl Inbox {
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next complete message. None means that more bytes are needed; after an error the stream is lost and must be closed.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, BadMessage> {
+        let Some(head) = self.bytes.first_chunk::<HEAD>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*head);
+        if length > MAX_MESSAGE {
+            return Err(BadMessage::TooLong(length.into()));
+        }
+        let end = HEAD + length as usize;
+        let Some(body) = self.bytes.get(HEAD..end) else { return Ok(None) };
+        let message = serde_json::from_slice(body).map_err(|error| BadMessage::Garbled(error.to_string()));
+        // A new buffer: one large message must not hold its memory for as long as the connection lives.
+        self.bytes = self.bytes[end..].to_vec();
+        message.map(Some)
+    }
+
+    /// Whether a message has begun and not ended.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+const HEAD: usize = size_of::<u32>();
+
+/// What stands on the wire is not a message. The connection is of no more use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    #[error("a message of {0} bytes is longer than the {MAX_MESSAGE} that are allowed")]
+    TooLong(u64),
+    #[error("a message cannot be understood: {0}")]
+    Garbled(String),
+}
 
 /// What the applier can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,12 +129,15 @@ pub enum ApplierResponse {
     /// Installed and read back; the trial runs.
     OnTrial {
         generation: u64,
+        /// Milliseconds since the epoch.
         deadline: u64,
+        /// Microseconds by phase: `judge`, `save`, `stage`, `nft`, `links`, `routes`, `sysctls`, `flows`, `read-back`, ...
         phases: BTreeMap<String, u64>,
     },
     Confirmed {
         generation: u64,
     },
+    /// Generations count from 1; 0 is lockdown.
     WentBack {
         generation: u64,
     },
@@ -94,7 +157,7 @@ pub enum ApplierResponse {
         reason: String,
         problems: Problems,
     },
-    /// Something failed on the way; the box is back at `generation`.
+    /// Something failed on the way; the box is back at `generation` (0 is lockdown).
     Failed {
         reason: String,
         generation: u64,
@@ -191,4 +254,43 @@ pub struct LinkCounters {
     pub tx_bytes: u64,
     pub rx_packets: u64,
     pub tx_packets: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_arrives_whole_however_it_is_cut() {
+        let bytes = [encode(&ApplierRequest::Status).unwrap(), encode(&ApplierRequest::Counters).unwrap()].concat();
+        for size in 1..bytes.len() {
+            let mut inbox = Inbox::default();
+            let mut arrived = vec![];
+            for piece in bytes.chunks(size) {
+                inbox.push(piece);
+                while let Some(message) = inbox.next::<ApplierRequest>().unwrap() {
+                    arrived.push(message);
+                }
+            }
+            assert_eq!(arrived, [ApplierRequest::Status, ApplierRequest::Counters], "in pieces of {size}");
+            assert!(inbox.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_its_body() {
+        let mut inbox = Inbox::default();
+        inbox.push(&(MAX_MESSAGE + 1).to_be_bytes());
+        assert_eq!(inbox.next::<ApplierRequest>(), Err(BadMessage::TooLong(u64::from(MAX_MESSAGE) + 1)));
+    }
+
+    #[test]
+    fn garbage_of_the_announced_length_is_refused() {
+        for body in ["", "null", "{}", r#"{"request":"confirm","generation":1}"#, r#"{"request":"format-disk"}"#, "\u{0}\u{1}", "[[[[["] {
+            let mut inbox = Inbox::default();
+            inbox.push(&(body.len() as u32).to_be_bytes());
+            inbox.push(body.as_bytes());
+            assert!(matches!(inbox.next::<ApplierRequest>(), Err(BadMessage::Garbled(_))), "{body:?} passed");
+        }
+    }
 }
