@@ -13,6 +13,8 @@ use crate::ruleset::Ruleset;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     pub hostname: String,
+    /// Which ports are trusted alike; a zone may have none. Nothing is installed from it: it lets the plan be told in the words of the policy.
+    pub zones: BTreeMap<Name, BTreeSet<IfName>>,
     pub links: BTreeMap<IfName, Link>,
     pub routes: BTreeSet<Route>,
     /// Policy routing rules, in order of preference.
