@@ -23,6 +23,7 @@ pub mod plan;
 pub mod problem;
 pub mod read;
 pub mod ruleset;
+pub mod shape;
 pub mod source;
 
 pub use check::Checked;

@@ -34,14 +34,31 @@ impl fmt::Display for Problem {
 #[serde(transparent)]
 pub struct Problems(pub Vec<Problem>);
 
+/// Nobody reads more at once, and a hostile file could fill the memory with them.
+const MOST_PROBLEMS: usize = 1000;
+
 impl Problems {
     pub fn at(&mut self, origin: &Origin, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem { origin: Some(origin.clone()), path: path.into(), message: message.into() });
+        self.push(Problem { origin: Some(origin.clone()), path: path.into(), message: message.into() });
     }
 
     /// A problem of the revision as a whole.
     pub fn general(&mut self, message: impl Into<String>) {
-        self.0.push(Problem { origin: None, path: String::new(), message: message.into() });
+        self.push(Problem { origin: None, path: String::new(), message: message.into() });
+    }
+
+    /// Whether further problems would not be kept, so that looking for them is in vain.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MOST_PROBLEMS
+    }
+
+    fn push(&mut self, problem: Problem) {
+        if self.0.len() + 1 < MOST_PROBLEMS {
+            self.0.push(problem);
+        } else if !self.is_full() {
+            let message = "there are more problems; correct these first".to_owned();
+            self.0.push(Problem { origin: problem.origin, path: String::new(), message });
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -52,5 +69,27 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
+    }
+}
+
+/// A text of the administrator's inside a message: quoted, escaped, and cut where it gets long.
+pub fn quote(text: &str) -> String {
+    const MOST_SHOWN: usize = 60;
+    match text.char_indices().nth(MOST_SHOWN) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}
+
+/// `; did you mean "https"?` when one of the known words is near, otherwise nothing.
+pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    if text.len() > 60 {
+        return String::new();
+    }
+    let distance = |word: &str| strsim::osa_distance(&text.to_lowercase(), &word.to_lowercase());
+    let near = known.into_iter().map(|word| (distance(word), word)).min();
+    match near {
+        Some((distance, word)) if distance <= 1 + word.len().min(text.len()) / 4 => format!("; did you mean {word:?}?"),
+        _ => String::new(),
     }
 }

@@ -21,9 +21,9 @@ pub use firewall::{Action, FirewallPolicy, FirewallRule, LogSpec, RateLimit};
 pub use interface::{DhcpFamily, Interface};
 pub use nat::{NatKind, NatPolicy, NatRule};
 pub use route::{Route, RouteType};
-pub use service::{IcmpType, Service};
+pub use service::{IcmpType, Icmpv6Type, Service};
 pub use system::{Admin, Drift, HotReload, OutputPosture, System};
-pub use terms::{Address, AddressTerm, PortRange, Protocol, RuleSchedule, ServiceTerm, TimeOfDay, Weekday, ZoneTerm};
+pub use terms::{Address, AddressTerm, BadWord, PortRange, Protocol, RuleSchedule, ServiceTerm, TimeOfDay, Weekday, ZoneTerm};
 pub use zone::Zone;
 
 use std::collections::BTreeMap;

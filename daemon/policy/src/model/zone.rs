@@ -1,6 +1,10 @@
-/// Ports that are trusted alike. Nothing passes between zones, nor inside one, unless a rule permits it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Zone {
-    /// Drop packets whose source cannot live behind the port that they arrived on. Default true.
-    pub anti_spoofing: bool,
+use crate::shape::shape;
+
+shape! {
+    /// Ports that are trusted alike. Nothing passes between zones, nor inside one, unless a rule permits it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Zone {
+        /// Drop packets whose source cannot live behind the port that they arrived on. Default true.
+        pub anti_spoofing: bool = true,
+    }
 }

@@ -1,10 +1,35 @@
 //! From YAML text to a typed `Config`, reporting every problem on the way.
+//!
+//! ```text
+//! file ──text──▶ characters allowed? ──documents──▶ cut at `---` ──node──▶ Node tree ──envelope──▶ Config
+//! ```
+//!
+//! Work and memory are bounded by the size of the text: nothing in a policy is multiplied by what it says.
+
+pub mod documents;
+mod envelope;
+pub mod node;
+pub mod text;
 
 use crate::model::Config;
 use crate::problem::Problems;
 use crate::source::Sources;
 
+pub use envelope::{API_VERSION, KINDS, KindOf};
+
 /// Reads every document of every file. What could be read is in the `Config`, what could not is in the `Problems`.
-pub fn read(_sources: &Sources) -> (Config, Problems) {
-    (Config::default(), Problems::default())
+pub fn read(sources: &Sources) -> (Config, Problems) {
+    let (mut config, mut problems) = (Config::default(), Problems::default());
+    let mut budget = node::Budget(node::MOST_NODES);
+    for (file, text) in text::readable(sources, &mut problems) {
+        for document in documents::documents(text) {
+            if problems.is_full() {
+                break;
+            }
+            if let Some(root) = node::parse(&text[document.range], &file, document.line, &mut budget, &mut problems) {
+                envelope::read(&root, &file, &mut config, &mut problems);
+            }
+        }
+    }
+    (config, problems)
 }
