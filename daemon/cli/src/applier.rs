@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use policy::messages::{ApplierRequest, ApplierResponse, MAX_MESSAGE, Principal};
+use policy::messages::{ApplierRequest, ApplierResponse, BadMessage, Inbox, Principal, encode};
 
 use crate::trouble::Trouble;
 
@@ -16,8 +16,11 @@ pub struct Applier {
 
 impl Applier {
     pub fn ask(&self, request: &ApplierRequest) -> Result<ApplierResponse, Trouble> {
-        let answer = self.exchange(request).map_err(|error| Trouble::Unreachable(self.socket.clone(), error))?;
-        match serde_json::from_slice(&answer).map_err(|error| Trouble::Garbled(error.to_string()))? {
+        let unreachable = |error| Trouble::Unreachable(self.socket.clone(), error);
+        let request = encode(request).map_err(|error| Trouble::Usage(error.to_string()))?;
+        let mut stream = self.connect().map_err(unreachable)?;
+        stream.write_all(&request).map_err(unreachable)?;
+        match receive(&mut stream).map_err(unreachable)?.map_err(|error| Trouble::Garbled(error.to_string()))? {
             ApplierResponse::Refused { reason, problems } if problems.is_empty() => Err(Trouble::Refused(reason)),
             ApplierResponse::Refused { problems, .. } => Err(Trouble::Problems(problems)),
             ApplierResponse::Failed { reason, generation } => Err(Trouble::WentBack { reason, generation }),
@@ -30,26 +33,28 @@ impl Applier {
         Trouble::Garbled(text.chars().take(200).collect())
     }
 
-    fn exchange(&self, request: &ApplierRequest) -> io::Result<Vec<u8>> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        // An apply compiles, installs and reads back; ten seconds are hundreds of times what it needs.
+    fn connect(&self) -> io::Result<UnixStream> {
+        let stream = UnixStream::connect(&self.socket)?;
+        // An apply compiles, installs and reads back; a minute is hundreds of times what it needs.
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-        let body = serde_json::to_vec(request)?;
-        let length = u32::try_from(body.len()).ok().filter(|length| *length <= MAX_MESSAGE);
-        let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the policy is larger than one message may be"))?;
-        stream.write_all(&length.to_be_bytes())?;
-        stream.write_all(&body)?;
+        Ok(stream)
+    }
+}
 
-        let mut length = [0; 4];
-        stream.read_exact(&mut length)?;
-        let length = u32::from_be_bytes(length);
-        if length > MAX_MESSAGE {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("an answer of {length} bytes is announced")));
+fn receive(stream: &mut UnixStream) -> io::Result<Result<ApplierResponse, BadMessage>> {
+    let mut inbox = Inbox::default();
+    let mut piece = [0; 64 << 10];
+    loop {
+        match inbox.next() {
+            Ok(Some(answer)) => return Ok(Ok(answer)),
+            Ok(None) => {}
+            Err(error) => return Ok(Err(error)),
         }
-        let mut answer = vec![0; length as usize];
-        stream.read_exact(&mut answer)?;
-        Ok(answer)
+        match stream.read(&mut piece)? {
+            0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection without an answer; its log says why")),
+            length => inbox.push(&piece[..length]),
+        }
     }
 }
 

@@ -1,0 +1,1 @@
+"""An administrator who saws at the branch that they sit on."""

@@ -1,0 +1,1 @@
+"""A changed file in the policy folder becomes a candidate."""
