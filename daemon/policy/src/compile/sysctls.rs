@@ -14,7 +14,10 @@ const EVERYWHERE: [(&str, &str); 6] = [
     ("net/ipv6/conf/{}/accept_source_route", "0"),
 ];
 
-const ONCE: [(&str, &str); 7] = [
+const ONCE: [(&str, &str); 8] = [
+    // rp_filter looks up the way back with mark 0 unless told to use the packet's; the routing rules would then find no
+    // mark, call every source unreachable, and no IPv4 would be forwarded.
+    ("net/ipv4/conf/all/src_valid_mark", "1"),
     ("net/ipv4/conf/all/log_martians", "0"),
     ("net/ipv4/icmp_echo_ignore_broadcasts", "1"),
     ("net/ipv4/tcp_syncookies", "1"),
