@@ -3,18 +3,20 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use policy::Sources;
 use policy::messages::{ApplierRequest, ApplierResponse, Counters, Inbox, Principal, Status, encode};
 
+use crate::traffic::Traffic;
 use crate::trouble::Trouble;
 
 /// Requests go each over a connection of their own; status and counters are polled once a second and kept.
 pub struct Applier {
     socket: PathBuf,
     seen: Mutex<Arc<Seen>>,
+    traffic: Mutex<Traffic>,
 }
 
 /// What the last poll brought.
@@ -43,7 +45,7 @@ pub struct Running {
 impl Applier {
     pub fn new(socket: PathBuf) -> Self {
         let away = Some("not asked yet".to_owned());
-        Applier { socket, seen: Mutex::new(Arc::new(Seen { away, ..Seen::default() })) }
+        Applier { socket, seen: Mutex::new(Arc::new(Seen { away, ..Seen::default() })), traffic: Mutex::default() }
     }
 
     /// What it last said; never waits.
@@ -61,13 +63,21 @@ impl Applier {
         self.seen().running.clone()
     }
 
+    /// Rates of the last minutes.
+    pub fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks anew, now. Returns whether the state of the gate (not its figures) changed.
     pub fn poll(&self, now: u64) -> bool {
         let before = self.seen();
         let next = match self.ask(&ApplierRequest::Status) {
             Ok(ApplierResponse::Status(status)) => {
                 let counters = match self.ask(&ApplierRequest::Counters) {
-                    Ok(ApplierResponse::Counters(counters)) => Some(counters),
+                    Ok(ApplierResponse::Counters(counters)) => {
+                        self.traffic().remember(&counters);
+                        Some(counters)
+                    }
                     _ => None,
                 };
                 let running = self.read_running(&before, &status);

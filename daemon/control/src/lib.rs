@@ -29,6 +29,7 @@ pub mod secret;
 pub mod session;
 pub mod site;
 pub mod ticks;
+pub mod traffic;
 pub mod trouble;
 
 pub use actor::Actor;
