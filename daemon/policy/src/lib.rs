@@ -25,6 +25,7 @@ pub mod read;
 pub mod ruleset;
 pub mod shape;
 pub mod source;
+pub mod starting;
 
 pub use check::Checked;
 pub use compile::compile;
@@ -32,3 +33,4 @@ pub use judge::{Judged, judge, load};
 pub use plan::{Digest, Plan};
 pub use problem::{Problem, Problems};
 pub use source::{Origin, Sources};
+pub use starting::{StartingPoint, starting_points};
