@@ -174,6 +174,7 @@ class Lab:
             "PORTCULLIS_RUN_DIR": self.run_dir,
             "PORTCULLIS_STATE_DIR": os.path.join(self.state_dir, state or name),
             "PORTCULLIS_POLICY_DIR": self.policy_dir,
+            "PORTCULLIS_ALLOW_USERS": "portcullis-control",
             "RUST_BACKTRACE": "1",
         }
         own = os.path.join(self.binaries, program)
