@@ -1,3 +1,1 @@
-//! `portcullis-control`: starts what the library holds.
-
 fn main() {}

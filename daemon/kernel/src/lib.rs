@@ -17,7 +17,6 @@
 pub mod conntrack;
 mod error;
 pub mod links;
-mod netlink;
 
 pub mod nft;
 pub mod routes;

@@ -25,7 +25,6 @@ pub mod read;
 pub mod ruleset;
 pub mod shape;
 pub mod source;
-pub mod starting;
 
 pub use check::Checked;
 pub use compile::compile;
@@ -33,4 +32,3 @@ pub use judge::{Judged, judge, load};
 pub use plan::{Digest, Plan};
 pub use problem::{Problem, Problems};
 pub use source::{Origin, Sources};
-pub use starting::{StartingPoint, starting_points};

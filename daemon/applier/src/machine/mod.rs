@@ -1,0 +1,497 @@
+//! The commit machine: what the box should do next, decided without touching it.
+//!
+//! ```text
+//!             Apply                    read back
+//!  Standing ───────▶ Judging ▶ Saving ▶ Recording ▶ Installing ───────▶ Trial ── Confirm ──▶ Keeping ──▶ Standing
+//!     ▲                 │refused  │full    │full        │failed          │deadline, GoBack, SIGTERM      (the new one)
+//!     │                 ▼         ▼        ▼            ▼                ▼
+//!     └─────────────────┴─────────┴────────┴──────── GoingBack ◀─────────┘
+//!                                                       │failed
+//!                                                       ▼
+//!                                                    Lockdown, and another try every few seconds
+//! ```
+//!
+//! Inputs are requests, results of effects, and time; effects are data that `hands` carries out. Of the effects of one
+//! answer at most one has a result, and the next input of the machine is that result. It never panics on an input
+//! that does not fit its state: such an input is ignored.
+
+mod change;
+mod trial;
+mod watch;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod stories;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use policy::messages::{ApplierRequest, ApplierResponse, DriftFinding, Event, Generation, Principal, Status};
+use policy::{Digest, Problems, Sources};
+
+use crate::clock::Now;
+
+/// Generations count from 1.
+pub type Number = u64;
+
+/// One request of one connection: where the answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    pub id: u64,
+    /// When its unix connection was accepted (boot clock).
+    pub opened: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// What was found on disk when the process started.
+    Started(Found),
+    Request(Caller, ApplierRequest),
+    Judged(Result<Verdict, Refusal>),
+    Saved(Result<(), String>),
+    Recorded(Result<(), String>),
+    Installed(Result<Installed, String>),
+    Pointed(Result<(), String>),
+    Unrecorded(Result<(), String>),
+    LockedDown(Result<(), String>),
+    Compared(Result<Vec<DriftFinding>, String>),
+    Repaired(Result<(), String>),
+    /// Somebody else changed the packet filter.
+    TablesChanged,
+    Tick,
+    /// SIGTERM.
+    Shutdown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Read, check, compile and prove; compare the digest. Result: `Judged`.
+    Judge {
+        sources: Judged,
+        digest: Option<Digest>,
+    },
+    /// Store what was judged as a generation, durably. Result: `Saved`.
+    Save {
+        number: Number,
+        by: String,
+        at: u64,
+    },
+    /// Note durably that a trial begins, and where it would go back to. Result: `Recorded`.
+    Record {
+        number: Number,
+        back_to: Option<Number>,
+        by: String,
+    },
+    /// Stage, check, install, read back. Result: `Installed`.
+    Install(Number),
+    /// Make this the generation that a restart restores, durably. Result: `Pointed`.
+    Point {
+        to: Option<Number>,
+        by: String,
+    },
+    /// Remove the note of a trial. Result: `Unrecorded`.
+    Unrecord,
+    /// Drop everything but loopback, stop forwarding. Result: `LockedDown`.
+    LockDown,
+    /// Lock down if nothing of ours stands in the kernel, else leave it for an atomic replacement. No result.
+    Guard,
+    /// Compare the kernel with what stands. Result: `Compared`.
+    Compare,
+    /// Install what stands once more. Result: `Repaired`.
+    Repair,
+    /// Open and close what the time of day opens and closes.
+    Schedules,
+    /// A generation that never stood and never will.
+    Discard(Number),
+    /// Remove the oldest generations beyond the limit.
+    Prune,
+    Reply(Caller, ApplierResponse),
+    /// A question that changes nothing, answered from the kernel or the store.
+    Answer(Caller, Question),
+    Say(String),
+    Warn(String),
+    Exit,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    These(Sources),
+    /// The sources of a kept generation.
+    Kept(Number),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    Status,
+    Sources(Option<Number>),
+    Counters,
+    KernelRuleset,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub confirmed: Option<Number>,
+    pub trial: Option<Interrupted>,
+    /// The next number that no generation ever had.
+    pub next: Number,
+    /// What was found damaged, and what was done about it.
+    pub remarks: Vec<String>,
+}
+
+/// A trial that was on when the process or the machine died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interrupted {
+    /// None when the record cannot be read.
+    pub number: Option<Number>,
+    pub by: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What the policy itself says about how long a trial lasts.
+    pub confirm_within: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: String,
+    pub problems: Problems,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    pub digest: Digest,
+    pub by: String,
+    /// Whether drift is repaired or only reported.
+    pub repair: bool,
+    /// Microseconds.
+    pub phases: BTreeMap<String, u64>,
+    /// What an administrator should know although it worked.
+    pub remarks: Vec<String>,
+}
+
+/// How the machine was set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub drift_every: Duration,
+}
+
+pub struct Machine {
+    settings: Settings,
+    /// What a restart restores.
+    confirmed: Option<Number>,
+    stands: Stands,
+    work: Work,
+    next: Number,
+    /// A note of a trial may be on disk.
+    recorded: bool,
+    /// A write of the pointer failed halfway: it is written again before anything else counts.
+    pointer_in_doubt: bool,
+    last_event: Option<Event>,
+    watch: watch::Watch,
+    retry_at: Duration,
+}
+
+/// What the kernel holds, as far as we could see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stands {
+    Lockdown,
+    Generation(Standing),
+    /// Not even lockdown could be installed; tried again with every tick.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Standing {
+    number: Number,
+    digest: Digest,
+    by: String,
+    installed: Now,
+    repair: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Work {
+    /// Before `Started`.
+    Waking,
+    Nothing,
+    /// The confirmed generation is being restored.
+    Restoring {
+        note: Option<String>,
+    },
+    Judging(change::Asked),
+    Saving(change::Candidate),
+    Recording(change::Candidate),
+    Installing(change::Candidate),
+    Trial(trial::Trial),
+    Keeping {
+        trial: trial::Trial,
+        caller: Caller,
+        by: Principal,
+    },
+    GoingBack(trial::Return),
+    Unrecording(trial::Return),
+    Leaving,
+}
+
+/// How often a confirmed generation that could not be restored is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+impl Machine {
+    pub fn new(settings: Settings) -> Self {
+        Machine {
+            settings,
+            confirmed: None,
+            stands: Stands::Unknown,
+            work: Work::Waking,
+            next: 1,
+            recorded: false,
+            pointer_in_doubt: false,
+            last_event: None,
+            watch: watch::Watch::default(),
+            retry_at: Duration::ZERO,
+        }
+    }
+
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        // Not with results: they belong to what is under way, and their effects must not meet others.
+        let mut effects = match input {
+            Input::Tick | Input::Request(..) | Input::TablesChanged | Input::Shutdown => self.expire(now),
+            _ => vec![],
+        };
+        effects.extend(match input {
+            Input::Started(found) => self.start(found),
+            Input::Request(caller, request) => self.request(caller, request, now),
+            Input::Judged(result) => self.judged(result, now),
+            Input::Saved(result) => self.saved(result),
+            Input::Recorded(result) => self.recorded(result),
+            Input::Installed(result) => self.installed(result, now),
+            Input::Pointed(result) => self.pointed(result, now),
+            Input::Unrecorded(result) => self.unrecorded(result, now),
+            Input::LockedDown(result) => self.locked_down(result, now),
+            Input::Compared(result) => self.compared(result, now),
+            Input::Repaired(result) => self.repaired(result, now),
+            Input::TablesChanged => self.tables_changed(now),
+            Input::Tick => self.tick(now),
+            Input::Shutdown => self.shut_down(),
+        });
+        effects
+    }
+
+    /// What stands in the kernel; None is lockdown.
+    pub fn standing(&self) -> Option<Number> {
+        match &self.stands {
+            Stands::Generation(standing) => Some(standing.number),
+            Stands::Lockdown | Stands::Unknown => None,
+        }
+    }
+
+    pub fn confirmed(&self) -> Option<Number> {
+        self.confirmed
+    }
+
+    pub fn status(&self, now: Now, kept: Vec<Generation>, features: Vec<String>) -> Status {
+        let running = match &self.stands {
+            Stands::Generation(standing) => Some(Generation {
+                number: standing.number,
+                digest: standing.digest.clone(),
+                by: standing.by.clone(),
+                installed_at: standing.installed.wall,
+                confirmed: self.confirmed == Some(standing.number),
+            }),
+            Stands::Lockdown | Stands::Unknown => None,
+        };
+        Status {
+            now: now.wall,
+            running,
+            trial: match &self.work {
+                Work::Trial(trial) => Some(trial.shown(now)),
+                _ => None,
+            },
+            last_confirmed: self.confirmed,
+            last_event: self.last_event.clone(),
+            drift: self.watch.findings.clone(),
+            kept,
+            features,
+        }
+    }
+
+    /// One line for the service manager's status.
+    pub fn summary(&self) -> String {
+        let stands = match &self.stands {
+            Stands::Lockdown => "locked down, nothing passes".to_owned(),
+            Stands::Unknown => "NOT EVEN LOCKDOWN COULD BE INSTALLED".to_owned(),
+            Stands::Generation(standing) => format!("generation {}", standing.number),
+        };
+        match &self.work {
+            Work::Trial(trial) => format!("{stands} on trial until {}", crate::clock::shown(trial.deadline_wall)),
+            Work::GoingBack(_) | Work::Unrecording(_) => format!("{stands}, going back"),
+            _ => stands,
+        }
+    }
+
+    fn start(&mut self, found: Found) -> Vec<Effect> {
+        if self.work != Work::Waking {
+            return vec![];
+        }
+        self.confirmed = found.confirmed;
+        self.next = found.next;
+        self.recorded = found.trial.is_some();
+        // A pointer that was written names the generation on trial when only the note was left to remove.
+        let note = found.trial.filter(|trial| trial.number.is_none() || trial.number != found.confirmed).map(|trial| {
+            let number = trial.number.map_or("a change".to_owned(), |number| format!("generation {number} by {}", trial.by));
+            format!("{number} was on trial when the applier ended; it was taken back")
+        });
+        let notes: Vec<String> = note.into_iter().chain(found.remarks).collect();
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
+        self.work = Work::Restoring { note };
+        vec![Effect::Guard, self.confirmed.map_or(Effect::LockDown, Effect::Install)]
+    }
+
+    fn request(&mut self, caller: Caller, request: ApplierRequest, now: Now) -> Vec<Effect> {
+        match request {
+            ApplierRequest::Apply { sources, digest, confirm_within, by } => {
+                let asked = change::Asked { caller, confirm_within, by };
+                self.apply(asked, Judged::These(sources), Some(digest))
+            }
+            ApplierRequest::GoBack { generation: Some(number), by } => {
+                self.apply(change::Asked { caller, confirm_within: None, by }, Judged::Kept(number), None)
+            }
+            ApplierRequest::GoBack { generation: None, by } => self.end_trial(caller, &by),
+            ApplierRequest::Confirm { generation, by } => self.confirm(caller, generation, by, now),
+            ApplierRequest::CheckDrift => self.check_drift(caller, now),
+            ApplierRequest::Status => vec![Effect::Answer(caller, Question::Status)],
+            ApplierRequest::Sources { generation } => vec![Effect::Answer(caller, Question::Sources(generation))],
+            ApplierRequest::Counters => vec![Effect::Answer(caller, Question::Counters)],
+            ApplierRequest::KernelRuleset => vec![Effect::Answer(caller, Question::KernelRuleset)],
+        }
+    }
+
+    /// An installation ended: of a change, of what a change went back to, or of what was confirmed before a restart.
+    fn installed(&mut self, result: Result<Installed, String>, now: Now) -> Vec<Effect> {
+        match std::mem::replace(&mut self.work, Work::Nothing) {
+            Work::Installing(candidate) => self.candidate_installed(candidate, result, now),
+            Work::GoingBack(way) => self.back_installed(way, result, now),
+            Work::Restoring { note } => match (result, self.confirmed) {
+                (Ok(installed), Some(number)) => {
+                    let remarks: Vec<String> = note.into_iter().chain(installed.remarks.iter().cloned()).collect();
+                    let said = format!("generation {number} stands again");
+                    self.stand(number, installed, now);
+                    let text = remarks.iter().fold(said, |said, remark| format!("{said}; {remark}"));
+                    self.settle(text, now)
+                }
+                (result, _) => {
+                    let why = result.err().unwrap_or_default();
+                    let failed = format!("the confirmed generation could not be restored: {why}");
+                    self.work = Work::Restoring { note: Some(note.map_or(failed.clone(), |note| format!("{failed}; {note}"))) };
+                    vec![Effect::LockDown]
+                }
+            },
+            other => {
+                self.work = other;
+                vec![]
+            }
+        }
+    }
+
+    fn locked_down(&mut self, result: Result<(), String>, now: Now) -> Vec<Effect> {
+        self.retry_at = now.boot + RETRY;
+        self.watch.forget();
+        self.stands = if result.is_ok() { Stands::Lockdown } else { Stands::Unknown };
+        let failed = result.err().map(|why| format!("NOT EVEN LOCKDOWN COULD BE INSTALLED: {why}"));
+        match std::mem::replace(&mut self.work, Work::Nothing) {
+            Work::GoingBack(mut way) => {
+                way.failure = match (way.failure.take(), failed) {
+                    (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+                    (first, second) => first.or(second),
+                };
+                self.unrecord(way, now)
+            }
+            Work::Restoring { note } => {
+                let because = failed.or(note).unwrap_or_else(|| "there is no confirmed policy".into());
+                self.settle(format!("the box is locked down: {because}"), now)
+            }
+            other => {
+                self.work = other;
+                failed.map(Effect::Warn).into_iter().collect()
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Now) -> Vec<Effect> {
+        if matches!(self.work, Work::Nothing) && now.boot >= self.retry_at {
+            match (&self.stands, self.confirmed) {
+                (Stands::Unknown, _) => {
+                    self.work = Work::Restoring { note: None };
+                    return vec![Effect::LockDown];
+                }
+                (Stands::Lockdown, Some(number)) => {
+                    self.retry_at = now.boot + RETRY;
+                    self.work = Work::Restoring { note: None };
+                    return vec![Effect::Install(number)];
+                }
+                _ if self.recorded => {
+                    self.retry_at = now.boot + RETRY;
+                    return vec![Effect::Unrecord];
+                }
+                _ if self.pointer_in_doubt => {
+                    self.retry_at = now.boot + RETRY;
+                    return vec![self.point_again()];
+                }
+                _ => {}
+            }
+        }
+        let mut effects = vec![];
+        if self.standing().is_some() {
+            effects.push(Effect::Schedules);
+        }
+        effects.extend(self.watch_round(now));
+        effects
+    }
+
+    /// Whoever stops us finds the box as confirmed: a trial is ended first, nothing else is touched.
+    fn shut_down(&mut self) -> Vec<Effect> {
+        match &mut self.work {
+            Work::Trial(_) => self.go_back("the applier was stopped during the trial".into(), None, true),
+            Work::GoingBack(way) | Work::Unrecording(way) => {
+                way.then_exit = true;
+                vec![]
+            }
+            Work::Keeping { .. } | Work::Saving(_) | Work::Recording(_) | Work::Installing(_) | Work::Restoring { .. } => {
+                // Never seen by `hands`, which carries these out in one go; a restart would go back in any case.
+                vec![Effect::Exit]
+            }
+            Work::Waking | Work::Nothing | Work::Judging(_) | Work::Leaving => {
+                self.work = Work::Leaving;
+                vec![Effect::Exit]
+            }
+        }
+    }
+
+    fn stand(&mut self, number: Number, installed: Installed, now: Now) {
+        self.watch.forget();
+        self.watch.put_off(now, self.settings.drift_every);
+        self.stands =
+            Stands::Generation(Standing { number, digest: installed.digest, by: installed.by, installed: now, repair: installed.repair });
+    }
+
+    /// Nothing is under way any more.
+    fn settle(&mut self, text: String, now: Now) -> Vec<Effect> {
+        self.work = Work::Nothing;
+        let mut effects = vec![self.event(text, now)];
+        if self.recorded && self.stands != Stands::Unknown {
+            effects.push(Effect::Unrecord);
+        }
+        effects
+    }
+
+    fn event(&mut self, text: String, now: Now) -> Effect {
+        self.last_event = Some(Event { at: now.wall, text: text.clone() });
+        Effect::Say(text)
+    }
+}
+
+fn refuse(caller: Caller, reason: impl Into<String>) -> Vec<Effect> {
+    vec![Effect::Reply(caller, ApplierResponse::Refused { reason: reason.into(), problems: Problems::default() })]
+}
