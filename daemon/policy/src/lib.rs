@@ -24,7 +24,9 @@ pub mod problem;
 pub mod read;
 pub mod ruleset;
 pub mod shape;
+pub mod simulate;
 pub mod source;
+pub mod space;
 
 pub use check::Checked;
 pub use compile::compile;

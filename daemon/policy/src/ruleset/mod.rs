@@ -185,7 +185,7 @@ pub enum Part {
     Verdict(Verdict),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NatTarget {
     /// Also fixes the family; the compiler puts a matching `NfProto` match before it.
     pub address: std::net::IpAddr,
@@ -298,7 +298,7 @@ pub enum Per {
     Hour,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reject {
     /// ICMP or ICMPv6 administratively prohibited, by family (`reject with icmpx admin-prohibited`).
     AdminProhibited,

@@ -1,0 +1,275 @@
+//! What a chain does, once and for all packets: which of them leave it how.
+//!
+//! A chain is summarised without regard to who calls it; callers then cut the summary to their own packets. So a chain that
+//! fifty pairs of ports share is worked through once.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::facts::Facts;
+use super::fields::{self, Class};
+use super::{Free, Set, Space};
+use crate::ruleset::{Element, Part, Rule, Table, Target, Verdict};
+use crate::simulate::{Exit, Nat, World};
+
+pub type Summary = Rc<BTreeMap<(Exit, Class), Set>>;
+
+pub struct Summaries<'a> {
+    world: &'a World<'a>,
+    chains: BTreeMap<(String, String, Class), Summary>,
+    keys: BTreeMap<(String, String), Set>,
+}
+
+/// The kernel allows 16 nested jumps (NFT_JUMP_STACK_SIZE).
+const DEEPEST: usize = 16;
+
+/// Where a rule leads those that it matches.
+enum End<'r> {
+    Next,
+    Exit(Exit),
+    Verdict(&'r Verdict),
+    Map(Vec<(&'r Verdict, Set)>),
+}
+
+/// The packets of one class on their way through a chain, and those that left it by the last exit but are not yet recorded:
+/// consecutive rules with one verdict are recorded as a single difference.
+struct Live {
+    set: Set,
+    leaving: Option<(Exit, Set)>,
+}
+
+#[derive(Default)]
+struct Walk {
+    live: BTreeMap<Class, Live>,
+    /// Those who came back from a jump or got another mark: they are for the next rule, not again for this one.
+    arriving: Vec<(Class, Set)>,
+    left: BTreeMap<(Exit, Class), Set>,
+}
+
+impl<'a> Summaries<'a> {
+    pub fn new(world: &'a World<'a>) -> Self {
+        Summaries { world, chains: BTreeMap::new(), keys: BTreeMap::new() }
+    }
+
+    pub fn chain(&mut self, space: &mut Space, facts: &Facts, table: &Table, name: &str, class: Class, depth: usize) -> Summary {
+        let key = (table.name.clone(), name.to_owned(), class);
+        if let Some(done) = self.chains.get(&key) {
+            return done.clone();
+        }
+        let Some(chain) = table.chains.get(name).filter(|_| depth <= DEEPEST) else {
+            return Rc::new(BTreeMap::from([((Exit::Drop, class), Set::ALL)]));
+        };
+        let mut walk = Walk::default();
+        walk.live.insert(class, Live { set: Set::ALL, leaving: None });
+        for (number, rule) in chain.rules.iter().enumerate() {
+            let classes: Vec<Class> = walk.live.iter().filter(|(_, live)| !live.set.is_empty()).map(|(class, _)| *class).collect();
+            for class in classes {
+                let (matched, after, end) = self.rule(space, facts, table, (name, number), rule, class);
+                if !matched.is_empty() {
+                    self.follow(space, facts, table, &mut walk, class, matched, after, end, depth);
+                }
+            }
+            walk.arrive(space);
+        }
+        let classes: Vec<Class> = walk.live.keys().copied().collect();
+        for class in classes {
+            walk.record(space, class);
+            let rest = walk.live.get(&class).map_or(Set::EMPTY, |live| live.set);
+            walk.leave(space, Exit::Return, class, rest);
+        }
+        let done = Rc::new(walk.left);
+        self.chains.insert(key, done.clone());
+        done
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one packet class at one rule has this much context, and only here")]
+    fn follow(
+        &mut self,
+        space: &mut Space,
+        facts: &Facts,
+        table: &Table,
+        walk: &mut Walk,
+        class: Class,
+        matched: Set,
+        after: Class,
+        end: End,
+        depth: usize,
+    ) {
+        match end {
+            End::Next => walk.reclass(space, class, matched, after),
+            End::Exit(exit) => walk.exit(space, class, matched, after, exit),
+            End::Verdict(verdict) => match simple(verdict) {
+                Ok(exit) => walk.exit(space, class, matched, after, exit),
+                Err((target, comes_back)) => {
+                    let taken = walk.take(space, class, matched);
+                    let summary = self.chain(space, facts, table, target, after, depth + 1);
+                    for ((exit, class), set) in summary.iter() {
+                        let these = space.bdd.and(taken, *set);
+                        match exit {
+                            Exit::Return if comes_back => walk.arriving.push((*class, these)),
+                            _ => walk.leave(space, *exit, *class, these),
+                        }
+                    }
+                }
+            },
+            End::Map(verdicts) => {
+                for (verdict, set) in verdicts {
+                    let these = space.bdd.and(matched, set);
+                    if !these.is_empty() {
+                        self.follow(space, facts, table, walk, class, these, after, End::Verdict(verdict), depth);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Which packets the rule matches, their class after its statements, and where they go.
+    fn rule<'r>(
+        &mut self,
+        space: &mut Space,
+        facts: &Facts,
+        table: &'r Table,
+        place: (&str, usize),
+        rule: &'r Rule,
+        class: Class,
+    ) -> (Set, Class, End<'r>) {
+        let mut matched = Set::ALL;
+        let mut after = class;
+        for part in &rule.parts {
+            let step = match part {
+                Part::Match { field, op, to } => fields::matches(space, facts, after, *field, *op, to),
+                Part::Masked { field, mask, op, value } => fields::masked(space, facts, after, *field, *mask, *op, *value),
+                Part::InSet { fields, negate, set } => {
+                    let inside = match self.world.schedules.contains_key(set.as_str()) {
+                        true => space.free(Free::Schedule(set.clone())),
+                        false => self.set(space, facts, table, after, fields, set),
+                    };
+                    fields::negated_if(space, facts, *negate, fields, inside)
+                }
+                Part::VerdictMap { fields, map } => return (matched, after, End::Map(verdicts(space, facts, table, after, fields, map))),
+                Part::Limit { over, .. } => {
+                    let within = space.free(Free::Limit { chain: place.0.to_owned(), rule: place.1 });
+                    if *over { space.bdd.not(within) } else { within }
+                }
+                Part::SetMark { mask, value } => {
+                    after.mark = after.mark & !mask | value;
+                    continue;
+                }
+                Part::SetCtMark { mask, value } => {
+                    after.ct_mark = after.ct_mark & !mask | value;
+                    continue;
+                }
+                Part::Counter | Part::Log { .. } => continue,
+                Part::Masquerade => return (matched, after, End::Exit(Exit::Nat(Nat::Masquerade))),
+                Part::Snat { to } => return (matched, after, End::Exit(Exit::Nat(Nat::Snat(*to)))),
+                Part::Dnat { to } => return (matched, after, End::Exit(Exit::Nat(Nat::Dnat(*to)))),
+                Part::Redirect { port } => return (matched, after, End::Exit(Exit::Nat(Nat::Redirect(*port)))),
+                Part::Reject(kind) => return (matched, after, End::Exit(Exit::Reject(*kind))),
+                Part::Verdict(verdict) => return (matched, after, End::Verdict(verdict)),
+            };
+            matched = space.bdd.and(matched, step);
+            if matched.is_empty() {
+                return (matched, class, End::Next);
+            }
+        }
+        (matched, after, End::Next)
+    }
+
+    fn set(&mut self, space: &mut Space, facts: &Facts, table: &Table, class: Class, fields: &[crate::ruleset::Field], name: &str) -> Set {
+        let key = (name.to_owned(), format!("{fields:?} {class:?}"));
+        if let Some(done) = self.keys.get(&key) {
+            return *done;
+        }
+        let keys: Vec<_> = table.sets.get(name).map_or(&[][..], |set| &set.elements).iter().map(|element| element.key.as_slice()).collect();
+        let set = fields::keys(space, facts, class, fields, &keys);
+        self.keys.insert(key, set);
+        set
+    }
+}
+
+/// Which packets each verdict of a map is for.
+fn verdicts<'r>(
+    space: &mut Space,
+    facts: &Facts,
+    table: &'r Table,
+    class: Class,
+    fields: &[crate::ruleset::Field],
+    map: &str,
+) -> Vec<(&'r Verdict, Set)> {
+    let mut groups: BTreeMap<&Verdict, Vec<&Element>> = BTreeMap::new();
+    for element in table.sets.get(map).map_or(&[][..], |set| &set.elements) {
+        if let Some(Target::Verdict(verdict)) = &element.to {
+            groups.entry(verdict).or_default().push(element);
+        }
+    }
+    let mut found = Vec::new();
+    for (verdict, elements) in groups {
+        let keys: Vec<_> = elements.iter().map(|element| element.key.as_slice()).collect();
+        found.push((verdict, fields::keys(space, facts, class, fields, &keys)));
+    }
+    found
+}
+
+/// The exit of a verdict, or the chain to go to and whether it comes back.
+fn simple(verdict: &Verdict) -> Result<Exit, (&str, bool)> {
+    match verdict {
+        Verdict::Accept => Ok(Exit::Accept),
+        Verdict::Drop => Ok(Exit::Drop),
+        Verdict::Return => Ok(Exit::Return),
+        Verdict::Jump(to) => Err((to, true)),
+        Verdict::Goto(to) => Err((to, false)),
+    }
+}
+
+impl Walk {
+    fn exit(&mut self, space: &mut Space, class: Class, matched: Set, after: Class, exit: Exit) {
+        if after != class {
+            let taken = self.take(space, class, matched);
+            return self.leave(space, exit, after, taken);
+        }
+        if self.live.get(&class).is_some_and(|live| live.leaving.is_some_and(|(last, _)| last != exit)) {
+            self.record(space, class);
+        }
+        if let Some(live) = self.live.get_mut(&class) {
+            live.leaving.get_or_insert((exit, live.set));
+            live.set = space.bdd.minus(live.set, matched);
+        }
+    }
+
+    /// Writes down who left since the last record.
+    fn record(&mut self, space: &mut Space, class: Class) {
+        let Some(live) = self.live.get_mut(&class) else { return };
+        if let Some((exit, before)) = live.leaving.take() {
+            let gone = space.bdd.minus(before, live.set);
+            self.leave(space, exit, class, gone);
+        }
+    }
+
+    fn take(&mut self, space: &mut Space, class: Class, matched: Set) -> Set {
+        self.record(space, class);
+        let Some(live) = self.live.get_mut(&class) else { return Set::EMPTY };
+        let taken = space.bdd.and(live.set, matched);
+        live.set = space.bdd.minus(live.set, matched);
+        taken
+    }
+
+    fn arrive(&mut self, space: &mut Space) {
+        for (class, set) in std::mem::take(&mut self.arriving) {
+            self.record(space, class);
+            let live = self.live.entry(class).or_insert(Live { set: Set::EMPTY, leaving: None });
+            live.set = space.bdd.or(live.set, set);
+        }
+    }
+
+    fn reclass(&mut self, space: &mut Space, class: Class, matched: Set, after: Class) {
+        if after != class {
+            let taken = self.take(space, class, matched);
+            self.arriving.push((after, taken));
+        }
+    }
+
+    fn leave(&mut self, space: &mut Space, exit: Exit, class: Class, set: Set) {
+        let left = self.left.entry((exit, class)).or_insert(Set::EMPTY);
+        *left = space.bdd.or(*left, set);
+    }
+}
