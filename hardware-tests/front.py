@@ -1,28 +1,13 @@
-"""HAProxy before the pages, from the same template as on the box."""
+"""HAProxy before the pages, started as its unit on the box starts it: once there is a config to start with."""
 
 import os
-import shutil
 
-from namespaces import run
-
-TEMPLATE = "templates/services/haproxy/front.cfg"
+MASTER_SOCKET = "front-master.sock"
 
 
-def configure(lab):
-    """A certificate for this lab, signed by itself; the config reads its paths from the environment."""
-    folder = os.path.join(lab.state_dir, "front")
-    certificate = os.path.join(folder, "front.pem")
-    if os.path.exists(certificate):
-        return
-    key = os.path.join(folder, "key.pem")
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=portcullis",
-        "-addext", "subjectAltName=IP:192.168.77.1,DNS:portcullis", "-keyout", key, "-out", certificate)
-    with open(certificate, "a") as chain, open(key) as text:
-        chain.write(text.read())
-    os.unlink(key)
-    os.chmod(certificate, 0o600)
-    shutil.chown(certificate, "portcullis-front", "portcullis-front")
+def config(lab):
+    return os.path.join(lab.state_dir, "control", "front", "front.cfg")
 
 
 def argv(lab):
-    return ["haproxy", "-db", "-f", os.path.join(lab.root, TEMPLATE)]
+    return ["haproxy", "-W", "-db", "-S", f"{os.path.join(lab.run_dir, MASTER_SOCKET)},mode,666", "-f", config(lab)]

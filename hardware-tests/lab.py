@@ -161,26 +161,32 @@ class Lab:
         return {"guest0": "eth0", "lan0": "box", "mgmt0": f"{self.prefix}-mgmt"}.get(port, port.rstrip("0"))
 
     def _define_processes(self):
-        def process(name, user, **more):
-            argv = [os.path.join(self.binaries, f"portcullis-{name}")]
-            self._add(name, argv, user, env={"PORTCULLIS_RUN_DIR": self.run_dir, "PORTCULLIS_STATE_DIR": os.path.join(self.state_dir, name)}, **more)
+        self._add("applier", "portcullis-applier", capabilities=("net_admin",))
+        # Control gives its socket to the front's group, so it has to belong to it.
+        self._add("control", "portcullis-control", groups=("portcullis-front",))
+        self._add("front", *front.argv(self), capabilities=("net_bind_service",), notify=False,
+                  state="control", condition=lambda: os.path.exists(front.config(self)))
+        self._add("forwarder", "portcullis-forwarder")
+        self._add("observer", "portcullis-observer")
 
-        process("applier", "portcullis-applier", capabilities=("net_admin",))
-        process("control", "portcullis-control")
-        process("forwarder", "portcullis-forwarder")
-        process("observer", "portcullis-observer")
-        front.configure(self)
-        self._add("front", front.argv(self), "portcullis-front", capabilities=("net_bind_service",), notify=False)
-
-    def _add(self, name, argv, user, **more):
-        self.processes[name] = Process(name, argv, self.box, user, os.path.join(self.log_dir, f"{name}.log"), self.run_dir, **more)
+    def _add(self, name, program, *arguments, state=None, **more):
+        env = {
+            "PORTCULLIS_RUN_DIR": self.run_dir,
+            "PORTCULLIS_STATE_DIR": os.path.join(self.state_dir, state or name),
+            "PORTCULLIS_POLICY_DIR": self.policy_dir,
+            "PORTCULLIS_ALLOW_USERS": "portcullis-control",
+            "RUST_BACKTRACE": "1",
+        }
+        own = os.path.join(self.binaries, program)
+        argv = [own if program.startswith("portcullis-") else program, *arguments]
+        log = os.path.join(self.log_dir, f"{name}.log")
+        self.processes[name] = Process(name, argv, self.box, f"portcullis-{name}", log, self.run_dir, env=env, **more)
 
     # --- life ---
 
     def boot(self):
         """In the order of the units: the applier restores what was confirmed before anybody else is started."""
-        for name in ("applier", "control", "front", "forwarder", "observer"):
-            self.start(name)
+        self.start(*self.processes)
 
     def start(self, *names):
         for name in names:
@@ -205,7 +211,6 @@ class Lab:
         for name in os.listdir(self.run_dir):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self.run_dir, name))
-        front.configure(self)
 
     def plug_in(self):
         """The machine after a power cut, before any of its programs runs."""
@@ -215,9 +220,9 @@ class Lab:
         shutil.rmtree(path, ignore_errors=True)
 
     def one_time_code(self):
-        """As control prints it on the console; the log stands in for the console here."""
-        words = [line for line in self.processes["control"].log().splitlines() if "code" in line.lower()]
-        return words[-1] if words else "(control printed none)"
+        """With which the first administrator is made; the file is gone once it was used."""
+        with open(os.path.join(self.run_dir, "setup-code")) as file:
+            return file.read().strip()
 
     def cli(self, *arguments, check=True, text_input=None):
         """`portcullis` on the box's console."""

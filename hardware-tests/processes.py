@@ -12,10 +12,11 @@ import time
 class Process:
     """One supervised process. It is ready when it says so over NOTIFY_SOCKET, as under systemd."""
 
-    def __init__(self, name, argv, namespace, user, log, run_dir, capabilities=(), groups=(), env=None, notify=True):
+    def __init__(self, name, argv, namespace, user, log, run_dir, capabilities=(), groups=(), env=None, notify=True, condition=lambda: True):
         self.name = name
         self.log_path = log
         self.notify = notify
+        self.condition = condition
         caps = ",".join(f"+{capability}" for capability in capabilities)
         bounding = "-all" + ("," + caps if caps else "")
         privileges = [
@@ -25,7 +26,7 @@ class Process:
             "--no-new-privs", "--pdeathsig=KILL",
         ]
         self.argv = [*namespace.command(*privileges), *argv]
-        self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "RUST_BACKTRACE": "1", **(env or {})}
+        self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(env or {})}
         self.notify_path = os.path.join(run_dir, f"notify-{name}")
         self.child = None
         self.wanted = False
@@ -35,6 +36,8 @@ class Process:
     def start(self):
         """Must be called from a thread that outlives the process: the kernel kills it together with its parent thread."""
         self.wanted = True
+        if not self.condition():
+            return
         self.ready.clear()
         env = dict(self.env)
         if self.notify:
@@ -62,6 +65,8 @@ class Process:
         threading.Thread(target=wait, daemon=True).start()
 
     def wait_ready(self, seconds=15):
+        if self.child is None and not self.condition():
+            return
         end = time.monotonic() + seconds
         while not self.ready.wait(0.02):
             if time.monotonic() > end:
@@ -141,8 +146,8 @@ class Supervisor(threading.Thread):
                 done.set()
             now = time.monotonic()
             for process in self.processes.values():
-                if process.wanted and process.child and not process.alive:
+                if process.wanted and not process.alive and process.condition():
                     if now - died.setdefault(process.name, now) >= self.PAUSE:
                         del died[process.name]
-                        process.restarts += 1
+                        process.restarts += process.child is not None
                         process.start()

@@ -75,6 +75,9 @@ pub enum Command {
     },
     /// What runs, what is on trial and until when, and what drifted
     Status {
+        /// Compare the kernel with the plan now, instead of waiting for the next round
+        #[arg(long)]
+        compare: bool,
         #[arg(long)]
         json: bool,
     },

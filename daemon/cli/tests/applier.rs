@@ -33,7 +33,8 @@ fn serve(listener: &UnixListener, answer: &ApplierResponse) -> ApplierRequest {
 }
 
 fn status(trial: Option<Trial>) -> ApplierResponse {
-    let nothing = Status { now: 1_000, running: None, trial, last_confirmed: None, last_event: None, drift: vec![], kept: vec![], features: vec![] };
+    let nothing =
+        Status { now: 1_000, running: None, trial, last_confirmed: None, last_event: None, drift: vec![], kept: vec![], features: vec![] };
     ApplierResponse::Status(nothing)
 }
 

@@ -1,1 +1,3 @@
+//! `portcullis-control`: starts what the library holds.
+
 fn main() {}

@@ -17,6 +17,7 @@
 pub mod conntrack;
 mod error;
 pub mod links;
+mod netlink;
 
 pub mod nft;
 pub mod routes;

@@ -27,6 +27,7 @@ pub mod shape;
 pub mod simulate;
 pub mod source;
 pub mod space;
+pub mod starting;
 
 pub use check::Checked;
 pub use compile::compile;
@@ -34,3 +35,4 @@ pub use judge::{Judged, judge, load};
 pub use plan::{Digest, Plan};
 pub use problem::{Problem, Problems};
 pub use source::{Origin, Sources};
+pub use starting::{StartingPoint, starting_points};

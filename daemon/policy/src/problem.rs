@@ -52,12 +52,17 @@ impl Problems {
         self.0.len() >= MOST_PROBLEMS
     }
 
+    /// In the order of the text; what has no place comes last.
+    pub fn sort(&mut self) {
+        self.0.sort_by(|left, right| (left.origin.is_none(), &left.origin).cmp(&(right.origin.is_none(), &right.origin)));
+    }
+
     fn push(&mut self, problem: Problem) {
         if self.0.len() + 1 < MOST_PROBLEMS {
             self.0.push(problem);
         } else if !self.is_full() {
             let message = "there are more problems; correct these first".to_owned();
-            self.0.push(Problem { origin: problem.origin, path: String::new(), message });
+            self.0.push(Problem { origin: None, path: String::new(), message });
         }
     }
 

@@ -28,7 +28,7 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         Command::Apply { paths, confirm_within, yes, json } => apply::run(&paths, confirm_within, yes, json, &applier),
         Command::Confirm { generation, json } => trial::confirm(generation, json, &applier),
         Command::Rollback { generation, json } => trial::roll_back(generation, json, &applier),
-        Command::Status { json } => status::run(json, &applier),
+        Command::Status { compare, json } => status::run(compare, json, &applier),
         Command::Counters { json } => counters::run(json, &applier),
         Command::Sources { generation, output, json } => sources::run(generation, output, json, &applier),
     }

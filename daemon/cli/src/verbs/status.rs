@@ -7,7 +7,13 @@ use crate::applier::Applier;
 use crate::paint::{self, Paint};
 use crate::trouble::Trouble;
 
-pub fn run(json: bool, applier: &Applier) -> Result<(), Trouble> {
+pub fn run(compare: bool, json: bool, applier: &Applier) -> Result<(), Trouble> {
+    if compare {
+        match applier.ask(&ApplierRequest::CheckDrift)? {
+            ApplierResponse::Drift { .. } => {}
+            other => return Err(Applier::unexpected(other)),
+        }
+    }
     match applier.ask(&ApplierRequest::Status)? {
         ApplierResponse::Status(status) if json => say_json(&status),
         ApplierResponse::Status(status) => say(lines(&status, paint::for_stdout())),

@@ -22,3 +22,9 @@ pub struct HeldElement {
     pub expires: Option<Duration>,
     pub tally: Option<Tally>,
 }
+
+impl<'a> From<&'a NewElement> for super::set::Item<'a> {
+    fn from(element: &'a NewElement) -> Self {
+        super::set::Item { key: &element.key, to: element.to.as_ref(), timeout: element.timeout, source: None }
+    }
+}

@@ -26,7 +26,7 @@ pub use system::{Admin, Drift, HotReload, OutputPosture, System};
 pub use terms::{Address, AddressTerm, BadWord, PortRange, Protocol, RuleSchedule, ServiceTerm, TimeOfDay, Weekday, ZoneTerm};
 pub use zone::Zone;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::name::{IfName, Name};
 use crate::source::Origin;
@@ -44,6 +44,27 @@ pub struct Config {
     pub nat_policies: BTreeMap<Name, Resource<NatPolicy>>,
     pub routes: BTreeMap<Name, Resource<Route>>,
     pub assertions: BTreeMap<Name, Resource<Assertion>>,
+    /// Never any after `check`.
+    pub gaps: Gaps,
+}
+
+/// What is in the text and could not be read. Its problems are said; nobody is told in addition that it is missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// A whole document, which may hold anything.
+    pub document: bool,
+    /// Kind, and name where that was readable.
+    pub resources: BTreeSet<(String, Option<String>)>,
+}
+
+impl Gaps {
+    pub fn may_hide(&self, kind: &str, name: &str) -> bool {
+        self.document || self.resources.iter().any(|(of, gap)| of == kind && gap.as_ref().is_none_or(|gap| gap == name))
+    }
+
+    pub fn may_hide_any(&self, kind: &str) -> bool {
+        self.document || self.resources.iter().any(|(of, _)| of == kind)
+    }
 }
 
 /// A resource and where it was written.

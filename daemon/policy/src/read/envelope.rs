@@ -122,7 +122,10 @@ pub(super) fn read(root: &Node, file: &str, config: &mut Config, problems: &mut 
     if root.is_null() || matches!(root.value, NodeValue::Unusable) {
         return;
     }
-    let Some(mut fields) = Fields::of(root, &mut cx) else { return };
+    let Some(mut fields) = Fields::of(root, &mut cx) else {
+        config.gaps.document = true;
+        return;
+    };
     api_version(&mut fields, &mut cx);
     let kind = kind(&mut fields, &mut cx);
     if let Some(kind) = kind {
@@ -134,8 +137,9 @@ pub(super) fn read(root: &Node, file: &str, config: &mut Config, problems: &mut 
     }
     let envelope = Envelope { line: root.line, metadata, spec: fields.node("spec") };
     fields.finish(&mut cx);
-    if let Some(kind) = kind {
-        (kind.read)(envelope, config, &mut cx);
+    match kind {
+        Some(kind) => (kind.read)(envelope, config, &mut cx),
+        None => config.gaps.document = true,
     }
 }
 
@@ -199,13 +203,19 @@ fn read_kind<K: Kind>(envelope: Envelope, config: &mut Config, cx: &mut Cx) {
             None
         }
     };
-    let (Some(name), Some(spec), Some(metadata)) = (name, spec, envelope.metadata) else { return };
-    let shown = name.to_string();
+    let shown = name.as_ref().map(|name| name.to_string());
+    let (Some(name), Some(spec), Some(metadata)) = (name, spec, envelope.metadata) else {
+        config.gaps.resources.insert((K::KIND.to_owned(), shown));
+        return;
+    };
     let resource = Resource { origin: cx.origin(envelope.line), description: metadata.description, spec };
     if let Err(first) = K::put(config, name, resource) {
         let message = match K::KIND {
             "System" => format!("a policy has one System, and one stands at {first} already; remove one of them"),
-            kind => format!("a {kind} named {shown} stands at {first} already; remove one of them or give it another name"),
+            kind => format!(
+                "a {kind} named {} stands at {first} already; remove one of them or give it another name",
+                shown.unwrap_or_default()
+            ),
         };
         cx.problem(envelope.line, message);
     }

@@ -21,13 +21,17 @@ pub use envelope::{API_VERSION, KINDS, KindOf};
 pub fn read(sources: &Sources) -> (Config, Problems) {
     let (mut config, mut problems) = (Config::default(), Problems::default());
     let mut budget = node::Budget(node::MOST_NODES);
-    for (file, text) in text::readable(sources, &mut problems) {
+    let files = text::readable(sources, &mut problems);
+    config.gaps.document = !problems.is_empty();
+    for (file, text) in files {
         for document in documents::documents(text) {
             if problems.is_full() {
                 break;
             }
-            if let Some(root) = node::parse(&text[document.range], &file, document.line, &mut budget, &mut problems) {
-                envelope::read(&root, &file, &mut config, &mut problems);
+            match node::parse(&text[document.range], &file, document.line, &mut budget, &mut problems) {
+                Ok(Some(root)) => envelope::read(&root, &file, &mut config, &mut problems),
+                Ok(None) => (),
+                Err(node::GivenUp) => config.gaps.document = true,
             }
         }
     }

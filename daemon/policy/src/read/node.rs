@@ -67,17 +67,20 @@ impl Node<'_> {
 /// How much more may be read.
 pub struct Budget(pub usize);
 
-/// Parses one document that begins on `first_line` of `file`. None means that it is empty or cannot be used at all.
-pub fn parse<'a>(text: &'a str, file: &str, first_line: u32, budget: &mut Budget, problems: &mut Problems) -> Option<Node<'a>> {
+/// Parses one document that begins on `first_line` of `file`. None means that there is nothing in it.
+pub fn parse<'a>(
+    text: &'a str,
+    file: &str,
+    first_line: u32,
+    budget: &mut Budget,
+    problems: &mut Problems,
+) -> Result<Option<Node<'a>>, GivenUp> {
     let mut builder = Builder { file, first_line, budget, problems, open: Vec::new(), root: None };
     // A parser is big; whatever it gets wrong must end in a sentence, not in a dead process.
     let outcome = catch_unwind(AssertUnwindSafe(|| builder.run(text)));
-    if outcome.is_err() {
-        builder.say(first_line, "this document breaks the YAML parser; write it more simply".to_owned());
-    }
     match outcome {
-        Ok(Ok(())) => builder.root,
-        _ => None,
+        Ok(finished) => finished.map(|()| builder.root),
+        Err(_) => Err(builder.give_up(first_line, "this document breaks the YAML parser; write it more simply".to_owned())),
     }
 }
 
@@ -103,7 +106,7 @@ enum Contents<'a> {
 }
 
 /// The document was given up; the problem has been said.
-struct GivenUp;
+pub struct GivenUp;
 
 impl<'a> Builder<'a, '_> {
     fn run(&mut self, text: &'a str) -> Result<(), GivenUp> {

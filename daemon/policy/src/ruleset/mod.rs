@@ -4,6 +4,7 @@
 //! here, netlink in the `kernel` crate), and so does the simulator; whatever a variant means, it means in all three.
 //! One rule is one conjunction: parts are evaluated left to right, and the first that does not match ends the rule.
 
+mod datum;
 pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -324,6 +325,16 @@ impl Rule {
     pub fn because(mut self, comment: impl Into<String>) -> Self {
         self.comment = Some(comment.into());
         self
+    }
+}
+
+impl Table {
+    /// The order in which chains are printed and created, so that both encoders list alike: the hooks in the order in which a
+    /// packet meets them, then the chains that they call, by name.
+    pub fn chains_in_order(&self) -> Vec<(&String, &Chain)> {
+        let mut chains: Vec<_> = self.chains.iter().collect();
+        chains.sort_by_key(|(_, chain)| chain.base.map_or((true, Hook::Prerouting, 0), |base| (false, base.hook, base.priority)));
+        chains
     }
 }
 

@@ -1,5 +1,7 @@
 //! Everything the box should be, compiled from one policy.
 
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -26,12 +28,6 @@ pub struct Plan {
     pub schedules: BTreeMap<Name, Schedule>,
     pub files: BTreeMap<String, File>,
     pub units: BTreeMap<String, UnitState>,
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:#?}", self.links)
-    }
 }
 
 impl Plan {

@@ -1,0 +1,38 @@
+//! The unprivileged process behind the pages and the API: users, revisions, audit.
+//!
+//! ```text
+//! HAProxy ──unix──▶ http ──▶ authorize ──▶ pages | api ──▶ revisions, users, audit ──▶ config.db
+//!                                                  │
+//!                                                  └──▶ applier (unix) : status, apply, confirm, go back
+//! policy folder ──inotify──▶ hot_reload ──▶ a revision that waits, or goes on trial
+//! ```
+//!
+//! It knows nothing of the kernel, opens no network socket and may do nothing that the applier does not check again.
+//! When it dies nothing stops and nothing opens: the applier has its own copy of the policy.
+
+#![forbid(unsafe_code)]
+
+pub mod actor;
+pub mod api_key;
+pub mod applier;
+pub mod assets;
+pub mod csrf;
+pub mod db;
+pub mod flash;
+pub mod http;
+pub mod jwt;
+pub mod pages;
+pub mod password;
+pub mod render;
+pub mod role;
+pub mod secret;
+pub mod session;
+pub mod site;
+pub mod ticks;
+pub mod traffic;
+pub mod trouble;
+
+pub use actor::Actor;
+pub use role::{Action, Role, authorize};
+pub use site::Site;
+pub use trouble::Trouble;

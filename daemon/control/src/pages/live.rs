@@ -1,0 +1,57 @@
+//! Live figures over server-sent events: texts by key, and the state of the gate. A page that misses them is only older.
+
+use std::collections::BTreeMap;
+
+use super::{dashboard, gate};
+use crate::http::{Access, Event, Method, Response, Route, Visit};
+use crate::role::Action;
+use crate::site::Site;
+use crate::trouble::Trouble;
+
+pub const ROUTES: &[Route] = &[Route { method: Method::Get, path: "/events", access: Access::May(Action::View), handler: events }];
+
+/// What a page wants to hear of; every page hears of the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topic {
+    State,
+    Dashboard,
+    Rules,
+}
+
+fn events(visit: &Visit) -> Result<Response, Trouble> {
+    let topic = match visit.request.query.text("topic") {
+        "dashboard" => Topic::Dashboard,
+        "rules" => Topic::Rules,
+        _ => Topic::State,
+    };
+    let mut state = String::new();
+    let mut sent = BTreeMap::new();
+    Ok(Response::events(move |site| {
+        let mut due = Vec::new();
+        let now = gate::fingerprint(site.applier.seen().status.as_ref());
+        if now != state {
+            due.push(Event::new("state", &now));
+            state = now;
+        }
+        let figures = figures(site, topic);
+        let changed: BTreeMap<_, _> = figures.iter().filter(|(key, text)| sent.get(*key) != Some(*text)).collect();
+        if !changed.is_empty() {
+            due.push(Event::new("figures", &changed));
+            sent = figures;
+        }
+        due
+    }))
+}
+
+fn figures(site: &Site, topic: Topic) -> BTreeMap<String, String> {
+    let seen = site.applier.seen();
+    match (topic, &seen.counters) {
+        (Topic::State, _) | (_, None) => BTreeMap::new(),
+        (Topic::Rules, Some(counters)) => dashboard::rule_figures(counters),
+        (Topic::Dashboard, Some(counters)) => {
+            let mut figures = dashboard::figures(counters, &site.applier.traffic());
+            figures.extend(dashboard::rule_figures(counters));
+            figures
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The two things that every netlink family shares: messages made of attributes, and a conversation with the kernel.
+
+mod attributes;
+mod messages;
+mod talk;
+
+pub use attributes::Attributes;
+pub use messages::{HEADER, Messages};
+pub use talk::{Enough, Fault, Talk, read_fault};

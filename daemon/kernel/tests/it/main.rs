@@ -1,0 +1,5 @@
+//! What the kernel makes of what we tell it. Every story plays in network namespaces of its own and needs root.
+
+mod build;
+mod encoding;
+mod space;

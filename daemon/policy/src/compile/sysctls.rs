@@ -1,0 +1,42 @@
+//! The kernel's switches that a gateway needs, each with the value that it must have.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Config, DhcpFamily};
+
+/// For every link, now and later, and for each port.
+const EVERYWHERE: [(&str, &str); 6] = [
+    ("net/ipv4/conf/{}/rp_filter", "1"),
+    ("net/ipv4/conf/{}/accept_redirects", "0"),
+    ("net/ipv4/conf/{}/send_redirects", "0"),
+    ("net/ipv4/conf/{}/accept_source_route", "0"),
+    ("net/ipv6/conf/{}/accept_redirects", "0"),
+    ("net/ipv6/conf/{}/accept_source_route", "0"),
+];
+
+const ONCE: [(&str, &str); 8] = [
+    // rp_filter looks up the way back with mark 0 unless told to use the packet's; the routing rules would then find no
+    // mark, call every source unreachable, and no IPv4 would be forwarded.
+    ("net/ipv4/conf/all/src_valid_mark", "1"),
+    ("net/ipv4/conf/all/log_martians", "0"),
+    ("net/ipv4/icmp_echo_ignore_broadcasts", "1"),
+    ("net/ipv4/tcp_syncookies", "1"),
+    ("net/ipv6/conf/all/accept_ra", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+];
+
+pub fn wanted(config: &Config) -> BTreeMap<String, String> {
+    let mut sysctls: BTreeMap<_, _> = ONCE.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let links = ["all", "default"].into_iter().chain(config.interfaces.keys().map(|name| name.as_str()));
+    for link in links {
+        sysctls.extend(EVERYWHERE.map(|(key, value)| (key.replace("{}", link), value.to_owned())));
+    }
+    for (name, interface) in &config.interfaces {
+        // 2 listens to router advertisements although the box forwards (Documentation/networking/ip-sysctl.rst).
+        let accept_ra = if interface.spec.dhcp.contains(&DhcpFamily::Ipv6) { "2" } else { "0" };
+        sysctls.insert(format!("net/ipv6/conf/{name}/accept_ra"), accept_ra.to_owned());
+    }
+    sysctls
+}

@@ -1,0 +1,90 @@
+//! Small folders named for a behaviour: `cases/<area>/<behaviour>/`, `config.yaml` in, `problems.txt` or `plan.txt` out.
+//!
+//! A config without a System of its own stands on `cases/base.yaml`, so that it shows only what it is about.
+//! `UPDATE=1 cargo test -p policy --test cases` writes the outputs anew; read the diff before committing it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use policy::{Sources, load};
+
+#[test]
+fn cases() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let base = fs::read_to_string(root.join("base.yaml")).unwrap();
+    let folders = folders_with_config(&root);
+    let mut wrong = Vec::new();
+    for folder in &folders {
+        let (file, found) = outcome(&fs::read_to_string(folder.join("config.yaml")).unwrap(), &base);
+        let other = if file == "plan.txt" { "problems.txt" } else { "plan.txt" };
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(folder.join(file), &found).unwrap();
+            let _ = fs::remove_file(folder.join(other));
+            continue;
+        }
+        let expected = fs::read_to_string(folder.join(file)).unwrap_or_default();
+        if expected != found || folder.join(other).exists() {
+            let name = folder.strip_prefix(&root).unwrap().join(file);
+            wrong.push(format!("== {}\n-- expected\n{expected}-- found\n{found}", name.display()));
+        }
+    }
+    assert!(!folders.is_empty());
+    assert!(wrong.is_empty(), "{} of {} cases differ (UPDATE=1 writes them anew)\n{}", wrong.len(), folders.len(), wrong.join("\n"));
+}
+
+/// What a case's policy leads to: problems, or else the plan.
+fn outcome(text: &str, base: &str) -> (&'static str, String) {
+    let mut sources = Sources::single("config.yaml", text);
+    if !text.contains("kind: System") {
+        sources.0.insert("base.yaml".to_owned(), base.to_owned());
+    }
+    match load(&sources) {
+        Err(problems) => ("problems.txt", problems.to_string()),
+        Ok(checked) => ("plan.txt", relevant(&policy::compile(&checked).to_string(), text)),
+    }
+}
+
+/// A first line `# plan: chain fwd_lan_wan, set a4_servers` keeps only the blocks that begin with these words; without it the whole plan
+/// is compared.
+fn relevant(plan: &str, config: &str) -> String {
+    let Some(words) = config.lines().next().and_then(|line| line.strip_prefix("# plan:")) else {
+        return plan.to_owned();
+    };
+    let words: Vec<&str> = words.split(',').map(str::trim).collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let (mut kept, mut inside) = (String::new(), None);
+    for line in plan.lines() {
+        let begins = words.iter().any(|word| {
+            line.trim_start().strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || "_-".contains(c)))
+        });
+        let ends = inside.is_some_and(|at| indent(line) <= at && !line.trim().is_empty());
+        if inside.is_some() && !ends || ends && line.trim() == "}" || inside.is_none() && begins {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        if ends {
+            inside = None;
+        }
+        if begins && inside.is_none() {
+            if ends && line.trim() != "}" {
+                kept.push_str(&format!("{line}\n"));
+            }
+            inside = Some(indent(line));
+        }
+    }
+    kept
+}
+
+fn folders_with_config(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(folder) = open.pop() {
+        if folder.join("config.yaml").exists() {
+            found.push(folder);
+            continue;
+        }
+        open.extend(fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()));
+    }
+    found.sort();
+    found
+}
