@@ -8,7 +8,7 @@ import sys
 
 import probes
 from lab import Lab
-from probes import ANSWERED, SILENT
+from probes import ANSWERED, PROHIBITED, REFUSED, SILENT
 from stage import Stage
 
 EXAMPLE = "examples/small-office.yaml"
@@ -18,10 +18,13 @@ TRIES = (
     ("lan1", "198.51.100.10", "tcp/443", ANSWERED),
     ("lan1", "2001:db8:51::10", "tcp/443", ANSWERED),
     ("lan2", "198.51.100.10", "udp/53", ANSWERED),
-    ("lan1", "198.51.100.10", "tcp/25", SILENT),
     ("guest", "198.51.100.10", "tcp/443", ANSWERED),
-    ("guest", "192.168.2.10", "tcp/80", SILENT),
-    ("guest", "fd00:2::10", "tcp/80", SILENT),
+    ("inet", "203.0.113.2", "tcp/8080", ANSWERED),
+    ("lan1", "198.51.100.10", "tcp/22", SILENT),
+    ("lan1", "2001:db8:51::10", "udp/9999", SILENT),
+    ("lan1", "192.0.2.53", "tcp/443", REFUSED),
+    ("guest", "192.168.2.10", "tcp/80", REFUSED),
+    ("guest", "fd00:2::10", "udp/53", PROHIBITED),
     ("guest", "192.168.77.1", "tcp/443", SILENT),
     ("inet", "203.0.113.2", "tcp/443", SILENT),
     ("inet", "192.168.2.10", "tcp/80", SILENT),

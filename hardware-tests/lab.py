@@ -8,7 +8,6 @@
 The box's ports come up as a machine's do: present, down, without addresses. Everything else is the applier's work.
 """
 
-import contextlib
 import fcntl
 import os
 import pwd
@@ -165,14 +164,14 @@ class Lab:
         # Control gives its socket to the front's group, so it has to belong to it.
         self._add("control", "portcullis-control", groups=("portcullis-front",))
         self._add("front", *front.argv(self), capabilities=("net_bind_service",), notify=False,
-                  state="control", condition=lambda: os.path.exists(front.config(self)))
+                  condition=lambda: front.can_start(self))
         self._add("forwarder", "portcullis-forwarder")
         self._add("observer", "portcullis-observer")
 
-    def _add(self, name, program, *arguments, state=None, **more):
+    def _add(self, name, program, *arguments, **more):
         env = {
             "PORTCULLIS_RUN_DIR": self.run_dir,
-            "PORTCULLIS_STATE_DIR": os.path.join(self.state_dir, state or name),
+            "PORTCULLIS_STATE_DIR": os.path.join(self.state_dir, name),
             "PORTCULLIS_POLICY_DIR": self.policy_dir,
             "PORTCULLIS_ALLOW_USERS": "portcullis-control",
             "RUST_BACKTRACE": "1",
@@ -208,9 +207,10 @@ class Lab:
         far_ends = [(getattr(self, far), self.far_port(port)) for port, (_, far, _) in PORTS.items()]
         # The kernel dismantles a namespace after `ip netns del` has returned.
         wait_until(lambda: not any(far.ip("link", "show", name, check=False) for far, name in far_ends), 10, "the old box is gone")
+        # /run is memory.
         for name in os.listdir(self.run_dir):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(self.run_dir, name))
+            path = os.path.join(self.run_dir, name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
     def plug_in(self):
         """The machine after a power cut, before any of its programs runs."""

@@ -47,6 +47,14 @@ pub enum Command {
         #[arg(long)]
         plan: bool,
     },
+    /// Lists the starting points, or prints one: a complete, commented policy to change
+    New {
+        #[arg(value_name = "STARTING-POINT")]
+        name: Option<String>,
+        /// Write it to this file, which must not exist yet
+        #[arg(long, short, value_name = "FILE", requires = "name")]
+        output: Option<PathBuf>,
+    },
     /// Puts a policy on trial; without a confirmation the box goes back by itself
     Apply {
         #[arg(required = true, value_name = "PATH")]
