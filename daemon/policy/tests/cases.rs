@@ -44,33 +44,26 @@ fn outcome(text: &str, base: &str) -> (&'static str, String) {
     }
 }
 
-/// A first line `# plan: chain fwd_lan_wan, set a4_servers` keeps only the blocks that begin with these words; without it the whole plan
-/// is compared.
+/// A first line `# plan: routes, chain fwd_lan_wan, set a4_servers` keeps only these sections and these pieces of the ruleset, in the
+/// plan's order; without it the whole plan is compared.
 fn relevant(plan: &str, config: &str) -> String {
     let Some(words) = config.lines().next().and_then(|line| line.strip_prefix("# plan:")) else {
         return plan.to_owned();
     };
     let words: Vec<&str> = words.split(',').map(str::trim).collect();
-    let indent = |line: &str| line.len() - line.trim_start().len();
-    let (mut kept, mut inside) = (String::new(), None);
+    let (mut kept, mut keep_section, mut keep_piece) = (String::new(), false, false);
     for line in plan.lines() {
-        let begins = words.iter().any(|word| {
-            line.trim_start().strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || "_-".contains(c)))
-        });
-        let ends = inside.is_some_and(|at| indent(line) <= at && !line.trim().is_empty());
-        if inside.is_some() && !ends || ends && line.trim() == "}" || inside.is_none() && begins {
-            kept.push_str(line);
-            kept.push('\n');
+        if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            keep_section = words.contains(&section);
         }
-        if ends {
-            inside = None;
+        // Sets, maps and chains stand one tab deep.
+        if let Some(piece) = line.strip_prefix('\t').and_then(|line| line.strip_suffix(" {")) {
+            keep_piece |= words.contains(&piece);
         }
-        if begins && inside.is_none() {
-            if ends && line.trim() != "}" {
-                kept.push_str(&format!("{line}\n"));
-            }
-            inside = Some(indent(line));
+        if (keep_section || keep_piece) && !line.is_empty() {
+            kept += &format!("{line}\n");
         }
+        keep_piece &= line != "\t}";
     }
     kept
 }

@@ -53,13 +53,13 @@ pub fn of_address(address: &Address) -> (Family, Interval) {
     }
 }
 
-/// Sorts, and joins what overlaps or touches.
+/// Sorts, and joins what overlaps. What only touches stays apart, as it was written: `10.0.0.1, 10.0.0.2` reads better than a range.
 pub fn merge(mut intervals: Vec<Interval>) -> Vec<Interval> {
     intervals.sort_unstable();
     let mut merged: Vec<Interval> = Vec::with_capacity(intervals.len());
     for (first, last) in intervals {
         match merged.last_mut() {
-            Some(previous) if first <= previous.1.saturating_add(1) => previous.1 = previous.1.max(last),
+            Some(previous) if first <= previous.1 => previous.1 = previous.1.max(last),
             _ => merged.push((first, last)),
         }
     }
@@ -86,8 +86,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_overlaps_or_touches_becomes_one() {
-        assert_eq!(merge(vec![(5, 9), (1, 3), (4, 4), (20, 30), (22, 25)]), [(1, 9), (20, 30)]);
+    fn what_overlaps_becomes_one() {
+        assert_eq!(merge(vec![(5, 9), (1, 3), (3, 4), (20, 30), (22, 25)]), [(1, 4), (5, 9), (20, 30)]);
         assert_eq!(merge(vec![(0, u128::MAX), (7, 8)]), [(0, u128::MAX)]);
     }
 

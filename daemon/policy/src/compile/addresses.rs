@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::spans::operand;
+use crate::check::addresses::Addresses;
+use crate::check::ranges::{Family, Interval, merge, of_address};
 use crate::model::{AddressTerm, Config};
 use crate::name::Name;
 use crate::ruleset::{Element, Field, Op, Part, Set, Span};
-
-use super::ranges::{Family, Interval, merge, of_address, operand};
-
-/// Every AddressSet, with what it includes, merged.
-pub struct Addresses<'a>(BTreeMap<&'a Name, [Vec<Interval>; 2]>);
 
 /// One way in which an address can match. A list in a rule becomes at most one inline list and a named set each.
 #[derive(Debug, Clone)]
@@ -20,66 +18,41 @@ pub enum Alternative {
     Named(String),
 }
 
-pub fn resolve(config: &Config) -> Addresses<'_> {
-    Addresses(config.address_sets.keys().map(|name| (name, members(config, name))).collect())
+/// No terms mean every address. No alternatives mean that none of the family can match.
+pub fn alternatives(addresses: &Addresses, terms: &[AddressTerm], family: Family) -> Vec<Alternative> {
+    if terms.is_empty() {
+        return vec![Alternative::All];
+    }
+    let (mut literals, mut named) = (Vec::new(), BTreeSet::new());
+    for term in terms {
+        match term {
+            AddressTerm::Literal(address) => {
+                literals.extend(Some(of_address(address)).filter(|found| found.0 == family).map(|found| found.1))
+            }
+            AddressTerm::Set(name) if addresses.of_set(name, family).is_empty() => {}
+            AddressTerm::Set(name) => _ = named.insert(name),
+        }
+    }
+    let literals = merge(literals);
+    if literals == [family.all()] {
+        return vec![Alternative::All];
+    }
+    let inline = if literals.is_empty() { None } else { Some(Alternative::Inline(family.spans(&literals))) };
+    inline.into_iter().chain(named.into_iter().map(|name| Alternative::Named(set_name(name, family)))).collect()
 }
 
-/// The set's own addresses and those of every set that it includes.
-fn members(config: &Config, name: &Name) -> [Vec<Interval>; 2] {
-    let mut found = [Vec::new(), Vec::new()];
-    let (mut seen, mut open) = (BTreeSet::from([name]), vec![name]);
-    while let Some(name) = open.pop() {
-        let Some(set) = config.address_sets.get(name) else { continue };
-        for address in &set.spec.addresses {
-            let (family, interval) = of_address(address);
-            found[family as usize].push(interval);
-        }
-        open.extend(set.spec.include.iter().filter(|include| seen.insert(include)));
-    }
-    found.map(merge)
-}
-
-impl Addresses<'_> {
-    pub fn of(&self, name: &Name, family: Family) -> &[Interval] {
-        self.0.get(name).map_or(&[], |families| &families[family as usize])
-    }
-
-    /// No terms mean every address. No alternatives mean that none of the family can match.
-    pub fn alternatives(&self, terms: &[AddressTerm], family: Family) -> Vec<Alternative> {
-        if terms.is_empty() {
-            return vec![Alternative::All];
-        }
-        let (mut literals, mut named) = (Vec::new(), BTreeSet::new());
-        for term in terms {
-            match term {
-                AddressTerm::Literal(address) => {
-                    literals.extend(Some(of_address(address)).filter(|found| found.0 == family).map(|found| found.1))
-                }
-                AddressTerm::Set(name) if self.of(name, family).is_empty() => {}
-                AddressTerm::Set(name) => _ = named.insert(name),
+/// The named sets among `wanted`.
+pub fn sets(config: &Config, addresses: &Addresses, wanted: &BTreeSet<String>) -> BTreeMap<String, Set> {
+    let mut sets = BTreeMap::new();
+    for name in config.address_sets.keys() {
+        for family in Family::BOTH {
+            let set = set_name(name, family);
+            if wanted.contains(&set) {
+                sets.insert(set, interval_set(family, addresses.of_set(name, family), None));
             }
         }
-        let literals = merge(literals);
-        if literals == [family.all()] {
-            return vec![Alternative::All];
-        }
-        let inline = if literals.is_empty() { None } else { Some(Alternative::Inline(family.spans(&literals))) };
-        inline.into_iter().chain(named.into_iter().map(|name| Alternative::Named(set_name(name, family)))).collect()
     }
-
-    /// The named sets among `wanted`.
-    pub fn sets(&self, wanted: &BTreeSet<String>) -> BTreeMap<String, Set> {
-        let mut sets = BTreeMap::new();
-        for name in self.0.keys() {
-            for family in Family::BOTH {
-                let set = set_name(name, family);
-                if wanted.contains(&set) {
-                    sets.insert(set, interval_set(family, self.of(name, family), None));
-                }
-            }
-        }
-        sets
-    }
+    sets
 }
 
 /// `a4_offices`, `a6_offices`. Names hold no underscore, so no two sets can be called alike.

@@ -13,8 +13,8 @@ use crate::model::{Config, DhcpFamily, Interface, RouteType};
 use crate::name::IfName;
 use crate::ruleset::{Chain, Datum, Element, Field, Maps, Part, Rule, Set, Span, Target, Verdict};
 
-use super::ranges::{Family, Interval, merge, number, of_net};
 use super::{Context, Fragment, addresses, matches};
+use crate::check::ranges::{Family, Interval, merge, number, of_net};
 
 /// The map from a port to the chain that checks its sources.
 pub const PORTS: &str = "ports";

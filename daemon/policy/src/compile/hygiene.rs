@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::ruleset::{Base, BasePolicy, Chain, ChainKind, Field, Hook, Op, Operand, Part, Per, Rule, Span, Verdict};
 
-use super::ranges::Family;
 use super::{Context, Fragment, LET_IN, LOG_GROUP, accept, addresses, antispoof, matches, services, zones};
+use crate::check::ranges::Family;
 use crate::model::Protocol;
 use crate::name::IfName;
 use crate::ruleset::Datum;

@@ -8,9 +8,10 @@ use crate::ruleset::{BasePolicy, Chain, Datum, Element, Field, Hook, Op, Operand
 
 use super::hygiene::{base, icmp, jump, known_connections, loopback};
 use super::pairs::Pairs;
-use super::ranges::{Family, of_net, operand};
+use super::spans::operand;
 use super::zones::{End, through};
 use super::{Context, Fragment, accept, addresses, antispoof, matches, services};
+use crate::check::ranges::{Family, of_net};
 
 const MAP: &str = "input_ports";
 
@@ -22,11 +23,13 @@ const NEIGHBOUR: [u8; 2] = [135, 136];
 const ECHO_REQUEST: [(Family, u8); 2] = [(Family::V4, 8), (Family::V6, 128)];
 
 pub fn chains(context: &Context<'_>, pairs: &Pairs<'_>) -> Fragment {
-    let mut rules = vec![loopback(Field::IifName), known_connections()];
+    let mut rules = vec![loopback(Field::IifName)];
+    // All pings of one identifier are one connection: behind the rule for known connections, only the first would be counted.
+    rules.extend(ECHO_REQUEST.map(|(family, echo)| Rule::of([icmp(family, &[echo]), vec![jump("echo")]].concat())));
+    rules.push(known_connections());
     rules.extend(ipv6_needs(context));
     rules.extend(dhcp_answers(context, Field::IifName));
     rules.extend(admin(context).into_iter().map(|parts| accept(parts).because("admin access")));
-    rules.extend(ECHO_REQUEST.map(|(family, echo)| Rule::of([icmp(family, &[echo]), vec![jump("echo")]].concat())));
     rules.push(Rule::of([Part::VerdictMap { fields: vec![Field::IifName], map: MAP.to_owned() }]));
     rules.extend(ECHO_REQUEST.map(|(family, echo)| accept(icmp(family, &[echo]))));
     rules.push(context.drop("noise", [to_many()]));
@@ -115,7 +118,7 @@ pub fn admin(context: &Context<'_>) -> Vec<Vec<Part>> {
     let families = if admin.sources.is_empty() { vec![None] } else { Family::BOTH.map(Some).to_vec() };
     for family in families {
         let alternatives =
-            family.map_or(vec![addresses::Alternative::All], |family| context.addresses.alternatives(&admin.sources, family));
+            family.map_or(vec![addresses::Alternative::All], |family| addresses::alternatives(context.addresses, &admin.sources, family));
         for alternative in alternatives {
             let source = family.map(|family| (matches::is_family(family), addresses::part(family.source(), &alternative)));
             let mut parts = vec![through.clone()];

@@ -3,9 +3,10 @@
 use crate::model::{AddressTerm, Config, Protocol, ServiceTerm};
 use crate::ruleset::{Datum, Field, Op, Operand, Part, Span};
 
-use super::addresses::{self, Addresses};
-use super::ranges::Family;
+use super::addresses;
 use super::services::{self, Grain};
+use crate::check::addresses::Addresses;
+use crate::check::ranges::Family;
 
 /// One conjunction. A rule matches a packet when any of its conjunctions does; at most one of them can, except where address sets overlap.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +27,7 @@ pub struct Terms<'a> {
 
 /// The kernel compares addresses of one family at a time, so a rule with addresses of both becomes two; one without
 /// addresses needs no family at all.
-pub fn conjunctions(config: &Config, sets: &Addresses<'_>, terms: Terms<'_>, grain: Grain) -> Vec<Conjunction> {
+pub fn conjunctions(config: &Config, sets: &Addresses, terms: Terms<'_>, grain: Grain) -> Vec<Conjunction> {
     let services = services::alternatives(config, terms.services, grain);
     let mut found = Vec::new();
     for family in families(&terms) {
@@ -48,11 +49,11 @@ fn families(terms: &Terms<'_>) -> Vec<Option<Family>> {
 }
 
 /// Every pair of a source and a destination alternative.
-fn address_parts(sets: &Addresses<'_>, terms: &Terms<'_>, family: Option<Family>) -> Vec<Vec<Part>> {
+fn address_parts(sets: &Addresses, terms: &Terms<'_>, family: Option<Family>) -> Vec<Vec<Part>> {
     let Some(family) = family else { return vec![Vec::new()] };
     let mut found = Vec::new();
-    for source in sets.alternatives(terms.sources, family) {
-        for destination in sets.alternatives(terms.destinations, family) {
+    for source in addresses::alternatives(sets, terms.sources, family) {
+        for destination in addresses::alternatives(sets, terms.destinations, family) {
             let parts = [addresses::part(family.source(), &source), addresses::part(family.destination(), &destination)];
             found.push(parts.into_iter().flatten().collect());
         }

@@ -15,24 +15,24 @@ mod matches;
 mod nat;
 mod output;
 mod pairs;
-mod ranges;
 mod routes;
 mod rules;
 mod schedules;
 mod services;
+mod spans;
 mod sysctls;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::Checked;
+use crate::check::addresses::Addresses;
 use crate::model::{Config, FirewallRule, Located, NatRule, Resource, System};
 use crate::name::Name;
 use crate::plan::Plan;
 use crate::ruleset::{Chain, Part, Rule, Ruleset, Set, Source, Table, Verdict};
 use crate::source::Origin;
 
-use addresses::Addresses;
 use zones::Zones;
 
 /// Our one table.
@@ -46,7 +46,7 @@ pub fn compile(checked: &Checked) -> Plan {
     let config = checked.config();
     // `check` has seen that there is one; without it there is nothing to be.
     let Some((_, system)) = &config.system else { return Plan::default() };
-    let context = &Context::of(config, system);
+    let context = &Context::of(checked, system);
     let schedules = schedules::all(context);
     let pairs = pairs::chains(context);
     let table = Fragment::of([
@@ -66,7 +66,7 @@ pub fn compile(checked: &Checked) -> Plan {
         routes: routes::wanted(config),
         route_rules: routes::rules(),
         sysctls: sysctls::wanted(config),
-        ruleset: Ruleset { tables: vec![table.with_address_sets(&context.addresses).table()] },
+        ruleset: Ruleset { tables: vec![table.with_address_sets(context).table()] },
         schedules,
         files: BTreeMap::new(),
         units: BTreeMap::new(),
@@ -80,17 +80,17 @@ struct Context<'a> {
     /// Where the posture's own rules come from: the administrator chose them with the System resource.
     origin: &'a Origin,
     zones: Zones<'a>,
-    addresses: Addresses<'a>,
+    addresses: &'a Addresses,
 }
 
 impl<'a> Context<'a> {
-    fn of(config: &'a Config, system: &'a Resource<System>) -> Self {
+    fn of(checked: &'a Checked, system: &'a Resource<System>) -> Self {
         Context {
-            config,
+            config: checked.config(),
             system: &system.spec,
             origin: &system.origin,
-            zones: zones::resolve(config),
-            addresses: addresses::resolve(config),
+            zones: zones::resolve(checked.config()),
+            addresses: checked.addresses(),
         }
     }
 
@@ -147,7 +147,7 @@ impl Fragment {
     }
 
     /// Adds the address sets that some rule refers to.
-    fn with_address_sets(mut self, addresses: &Addresses<'_>) -> Self {
+    fn with_address_sets(mut self, context: &Context<'_>) -> Self {
         let parts = self.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.parts);
         let wanted: BTreeSet<String> = parts
             .filter_map(|part| match part {
@@ -155,7 +155,7 @@ impl Fragment {
                 _ => None,
             })
             .collect();
-        self.sets.extend(addresses.sets(&wanted));
+        self.sets.extend(addresses::sets(context.config, context.addresses, &wanted));
         self
     }
 

@@ -10,10 +10,11 @@ use crate::ruleset::{BasePolicy, Datum, Field, Hook, NatTarget, Op, Operand, Par
 use super::antispoof::{Territory, own_addresses, own_set};
 use super::hygiene::base;
 use super::matches::{Conjunction, Terms, conjunctions};
-use super::ranges::{Family, merge, number, operand};
 use super::services::{Grain, protocol_part};
+use super::spans::operand;
 use super::zones::{End, through};
 use super::{Context, Fragment, LET_IN, accept, input, rules};
+use crate::check::ranges::{Family, merge, number};
 use crate::model::DhcpFamily;
 
 /// `fib daddr type local`: an address of the box, leased ones included.
@@ -65,7 +66,7 @@ struct Nat<'a, 'b> {
 impl<'a, 'b> Nat<'a, 'b> {
     fn conjunctions(&self, family: Option<Family>, destinations: &[AddressTerm]) -> Vec<Conjunction> {
         let terms = Terms { family, sources: &self.rule.sources, destinations, services: &self.rule.services };
-        conjunctions(self.context.config, &self.context.addresses, terms, Grain::Shared)
+        conjunctions(self.context.config, self.context.addresses, terms, Grain::Shared)
     }
 
     fn compiled(&self, parts: Vec<Part>) -> Rule {

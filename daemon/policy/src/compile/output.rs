@@ -8,9 +8,9 @@ use crate::ruleset::{BasePolicy, Field, Hook, Part, Rule};
 use super::hygiene::{base, icmp, known_connections, loopback};
 use super::input::{dhcp_answers, element};
 use super::pairs::Pairs;
-use super::ranges::Family;
 use super::zones::End;
 use super::{Context, Fragment, accept, antispoof, services};
+use crate::check::ranges::Family;
 
 const MAP: &str = "output_ports";
 

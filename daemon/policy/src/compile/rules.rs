@@ -19,7 +19,7 @@ pub struct Compiled {
 pub fn compile(context: &Context<'_>, source: &Source, rule: &FirewallRule) -> Compiled {
     let terms = Terms { family: None, sources: &rule.sources, destinations: &rule.destinations, services: &rule.services };
     let grain = if rule.action == Action::Reject { Grain::TcpAlone } else { Grain::Shared };
-    let conjunctions = conjunctions(context.config, &context.addresses, terms, grain);
+    let conjunctions = conjunctions(context.config, context.addresses, terms, grain);
     let schedule = rule.schedule.as_ref().map(|schedule| schedules::part(schedule, rule.action));
     let named = Named { source, comment: comment(&source.id, rule.comment.as_deref()) };
 

@@ -6,7 +6,7 @@ use crate::model::{Config, Interface, ZoneTerm};
 use crate::name::{IfName, Name};
 use crate::ruleset::{Datum, Field, Op, Part, Span};
 
-use super::ranges;
+use super::spans;
 
 /// The zones that have ports. A zone without any is on no packet's way.
 pub struct Zones<'a> {
@@ -62,5 +62,5 @@ impl<'a> Zones<'a> {
 /// `iifname { … }` or `oifname { … }`; None when there is no such port and so no such packet.
 pub fn through<'a>(field: Field, ports: impl IntoIterator<Item = &'a IfName>) -> Option<Part> {
     let spans: Vec<Span> = ports.into_iter().map(|name| Span::One(Datum::Interface(name.into()))).collect();
-    if spans.is_empty() { None } else { Some(Part::Match { field, op: Op::Eq, to: ranges::operand(spans) }) }
+    if spans.is_empty() { None } else { Some(Part::Match { field, op: Op::Eq, to: spans::operand(spans) }) }
 }

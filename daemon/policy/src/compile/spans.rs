@@ -1,38 +1,16 @@
-//! Sorted, merged intervals of addresses or ports, and how they become spans of the ruleset.
+//! Families and intervals in the ruleset's terms.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
-
-use crate::model::Address;
+use crate::check::ranges::{Family, Interval};
 use crate::ruleset::{Datum, Field, Operand, Span};
 
-/// First and last, both inclusive.
-pub type Interval = (u128, u128);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    V4,
-    V6,
-}
-
 impl Family {
-    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
-
-    pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
-    }
-
     pub fn bits(self) -> u8 {
         match self {
             Family::V4 => 32,
             Family::V6 => 128,
         }
-    }
-
-    /// Every address of the family.
-    pub fn all(self) -> Interval {
-        (0, if self == Family::V4 { u128::from(u32::MAX) } else { u128::MAX })
     }
 
     /// As `meta nfproto` has it (NFPROTO_IPV4, NFPROTO_IPV6).
@@ -83,37 +61,6 @@ impl Family {
     }
 }
 
-pub fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits(),
-    }
-}
-
-pub fn of_net(net: &IpNet) -> (Family, Interval) {
-    (Family::of(net.addr()), (number(net.network()), number(net.broadcast())))
-}
-
-pub fn of_address(address: &Address) -> (Family, Interval) {
-    match address {
-        Address::Prefix(net) => of_net(net),
-        Address::Range(first, last) => (Family::of(*first), (number(*first), number(*last))),
-    }
-}
-
-/// Sorts, and joins what overlaps. What only touches stays apart, as it was written: `10.0.0.1, 10.0.0.2` reads better than a range.
-pub fn merge(mut intervals: Vec<Interval>) -> Vec<Interval> {
-    intervals.sort_unstable();
-    let mut merged: Vec<Interval> = Vec::with_capacity(intervals.len());
-    for (first, last) in intervals {
-        match merged.last_mut() {
-            Some(previous) if first <= previous.1 => previous.1 = previous.1.max(last),
-            _ => merged.push((first, last)),
-        }
-    }
-    merged
-}
-
 /// A match on one value, or on a list of them.
 pub fn operand(mut spans: Vec<Span>) -> Operand {
     match spans.len() {
@@ -124,7 +71,10 @@ pub fn operand(mut spans: Vec<Span>) -> Operand {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::check::ranges::number;
 
     fn written(family: Family, interval: Interval) -> String {
         format!("{:?}", family.span(interval))
@@ -143,11 +93,5 @@ mod tests {
     fn family_text(first: &str, last: &str) -> String {
         let (first, last): (IpAddr, IpAddr) = (first.parse().unwrap(), last.parse().unwrap());
         written(Family::of(first), (number(first), number(last)))
-    }
-
-    #[test]
-    fn what_overlaps_becomes_one() {
-        assert_eq!(merge(vec![(5, 9), (1, 3), (3, 4), (20, 30), (22, 25)]), [(1, 4), (5, 9), (20, 30)]);
-        assert_eq!(merge(vec![(0, u128::MAX), (7, 8)]), [(0, u128::MAX)]);
     }
 }
