@@ -39,6 +39,8 @@ CREATE TABLE users (
     disabled            INTEGER NOT NULL DEFAULT 0,
     created_at          INTEGER NOT NULL,
     password_changed_at INTEGER NOT NULL,
+    -- Tokens that were issued before are no longer good.
+    signed_out_at       INTEGER NOT NULL DEFAULT 0,
     last_login_at       INTEGER
 ) WITHOUT ROWID;
 

@@ -13,24 +13,38 @@
 #![forbid(unsafe_code)]
 
 pub mod actor;
+pub mod api;
 pub mod api_key;
 pub mod applier;
 pub mod assets;
+pub mod audit;
+pub mod candidate;
+pub mod certificate;
 pub mod csrf;
 pub mod db;
+pub mod flags;
 pub mod flash;
+pub mod hot_reload;
 pub mod http;
+pub mod judgement;
 pub mod jwt;
+pub mod login;
 pub mod pages;
 pub mod password;
 pub mod render;
+pub mod revision;
 pub mod role;
+pub mod routes;
 pub mod secret;
 pub mod session;
+pub mod setup;
 pub mod site;
+pub mod throttle;
 pub mod ticks;
 pub mod traffic;
+pub mod trial;
 pub mod trouble;
+pub mod user;
 
 pub use actor::Actor;
 pub use role::{Action, Role, authorize};

@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::actor::Actor;
 use crate::applier::Applier;
-use crate::db::Db;
+use crate::db::{Db, DbError};
 use crate::http::{Access, Buckets, Request};
+use crate::judgement::Judgements;
 use crate::password::Hasher;
 use crate::render::Templates;
 use crate::session;
@@ -21,6 +22,7 @@ pub struct Site {
     pub ticks: Ticks,
     pub hasher: Hasher,
     pub buckets: Buckets,
+    pub judgements: Judgements,
     pub clock: Clock,
 }
 
@@ -43,7 +45,33 @@ pub fn wall_clock() -> Clock {
 /// Until a policy says otherwise (`System.requestsPerMinute`).
 const REQUESTS_PER_MINUTE: u32 = 100;
 
+/// Why control cannot start at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("a page template is broken")]
+    Templates(#[from] minijinja::Error),
+    #[error("the hashing threads cannot be started")]
+    Hasher(#[source] std::io::Error),
+}
+
 impl Site {
+    /// A database that cannot be used is told beside: the pages still have to say so.
+    pub fn open(settings: Settings, applier_socket: PathBuf) -> Result<(Self, Result<(), DbError>), OpenError> {
+        let (db, opened) = Db::open_or_try_later(&settings.state_dir.join("config.db"));
+        let site = Site {
+            db,
+            applier: Applier::new(applier_socket),
+            templates: Templates::new()?,
+            ticks: Ticks::default(),
+            hasher: Hasher::start().map_err(OpenError::Hasher)?,
+            buckets: Buckets::default(),
+            judgements: Judgements::default(),
+            clock: wall_clock(),
+            settings,
+        };
+        Ok((site, opened))
+    }
+
     pub fn now(&self) -> u64 {
         (self.clock)()
     }

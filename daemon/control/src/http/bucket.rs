@@ -12,11 +12,13 @@ pub struct Buckets {
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
-    /// Thousandths of a token, so that filling needs no fractions.
-    milli: u64,
+    /// In parts of a token of which [`TOKEN`] make one: at N tokens a minute N parts flow in each millisecond, without a fraction.
+    parts: u64,
     /// Milliseconds since the epoch.
     filled_at: u64,
 }
+
+const TOKEN: u64 = 60_000;
 
 /// More addresses than this are not remembered singly: the fullest are forgotten, which only ever helps their owners.
 const MAX_BUCKETS: usize = 10_000;
@@ -24,30 +26,32 @@ const MAX_BUCKETS: usize = 10_000;
 impl Buckets {
     /// Takes one token, or says after how many seconds there will be one.
     pub fn take(&self, address: IpAddr, per_minute: u32, now: u64) -> Result<(), u64> {
-        let full = u64::from(per_minute.max(1)) * 1000;
+        let rate = u64::from(per_minute.max(1));
+        let full = rate * TOKEN;
         let mut buckets = self.buckets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if buckets.len() >= MAX_BUCKETS {
-            buckets.retain(|_, bucket| filled(bucket, full, now) < full);
+            buckets.retain(|_, bucket| bucket.after(now, rate) < full);
             if buckets.len() >= MAX_BUCKETS {
                 buckets.clear();
             }
         }
-        let bucket = buckets.entry(site_of(address)).or_insert(Bucket { milli: full, filled_at: now });
-        bucket.milli = filled(bucket, full, now);
+        let bucket = buckets.entry(site_of(address)).or_insert(Bucket { parts: full, filled_at: now });
+        bucket.parts = bucket.after(now, rate);
         bucket.filled_at = now;
-        if bucket.milli < 1000 {
-            // `full` thousandths flow in 60,000 ms.
-            let wait = (1000 - bucket.milli) * 60_000 / full;
-            return Err(wait.div_ceil(1000).max(1));
+        if bucket.parts < TOKEN {
+            let milliseconds = (TOKEN - bucket.parts).div_ceil(rate);
+            return Err(milliseconds.div_ceil(1000));
         }
-        bucket.milli -= 1000;
+        bucket.parts -= TOKEN;
         Ok(())
     }
 }
 
-fn filled(bucket: &Bucket, full: u64, now: u64) -> u64 {
-    let flowed = now.saturating_sub(bucket.filled_at).min(60_000) * full / 60_000;
-    (bucket.milli + flowed).min(full)
+impl Bucket {
+    fn after(&self, now: u64, rate: u64) -> u64 {
+        let flowed = now.saturating_sub(self.filled_at).min(60_000) * rate;
+        (self.parts + flowed).min(rate * TOKEN)
+    }
 }
 
 /// One subscriber owns a whole /64 (RFC 6177), so that is what is counted.
