@@ -37,6 +37,10 @@ impl<'a> Attributes<'a> {
     pub fn be32(self, kind: u16) -> Option<u32> {
         self.get(kind)?.try_into().ok().map(u32::from_be_bytes)
     }
+
+    pub fn be64(self, kind: u16) -> Option<u64> {
+        self.get(kind)?.try_into().ok().map(u64::from_be_bytes)
+    }
 }
 
 #[cfg(test)]

@@ -6,4 +6,4 @@ mod talk;
 
 pub use attributes::Attributes;
 pub use messages::{HEADER, Messages};
-pub use talk::{Enough, Fault, Talk, read_fault};
+pub use talk::{Enough, Fault, Talk, read_fault, split};

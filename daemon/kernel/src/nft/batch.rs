@@ -95,6 +95,11 @@ impl<'a> Batch<'a> {
         self.sets
     }
 
+    /// The messages themselves, not to be sent.
+    pub fn into_messages(self) -> Messages {
+        self.messages
+    }
+
     pub fn is_empty(&self) -> bool {
         self.subjects.is_empty()
     }

@@ -28,3 +28,9 @@ impl<'a> From<&'a NewElement> for super::set::Item<'a> {
         super::set::Item { key: &element.key, to: element.to.as_ref(), timeout: element.timeout, source: None }
     }
 }
+
+impl From<(policy::ruleset::Element, super::facts::ElementFacts)> for HeldElement {
+    fn from((element, held): (policy::ruleset::Element, super::facts::ElementFacts)) -> Self {
+        HeldElement { key: element.key, to: element.to, expires: held.live.expires.map(Duration::from_millis), tally: held.live.tally }
+    }
+}

@@ -10,8 +10,11 @@
 //! ```
 
 mod batch;
+mod decode;
+mod differences;
 mod element;
 mod expr;
+mod facts;
 mod field;
 mod monitor;
 mod rule;
@@ -151,20 +154,62 @@ impl Nft {
 
     /// Where the kernel differs from the ruleset; empty means that every table, chain, set, element and rule is as meant.
     /// Elements of sets with `timeout` come and go and are not compared.
-    pub fn differences(&mut self, _ruleset: &Ruleset) -> Result<Vec<Difference>, Error> {
-        Ok(vec![])
+    pub fn differences(&mut self, ruleset: &Ruleset) -> Result<Vec<Difference>, Error> {
+        let meant = facts::of_messages(self.encode(ruleset)?.bytes());
+        let names: Vec<&str> = ruleset.tables.iter().map(|table| table.name.as_str()).collect();
+        let held = self.settled(|talk| facts::of_kernel(talk, &names, &|_| true))?;
+        Ok(differences::between(ruleset, &meant, &held))
     }
 
-    /// Base chains of tables that are not in the ruleset: `table ip docker, chain FORWARD: filter hook forward, priority 0, policy drop`.
+    /// Base chains of tables that are not in the ruleset: `table ip docker, chain FORWARD: type filter hook forward priority 0; policy drop;`.
     /// For information; another table can only forbid more, never permit what ours forbids.
-    pub fn foreign_hooks(&mut self, _ruleset: &Ruleset) -> Result<Vec<String>, Error> {
-        Ok(vec![])
+    pub fn foreign_hooks(&mut self, ruleset: &Ruleset) -> Result<Vec<String>, Error> {
+        let ours = |family: u8, table: &str| family == batch::FAMILY && ruleset.tables.iter().any(|our| our.name == table);
+        let mut found = Vec::new();
+        let any = libc::NFPROTO_UNSPEC as u8;
+        dump(
+            &mut self.talk,
+            "the chains",
+            libc::NFT_MSG_GETCHAIN,
+            any,
+            |_| {},
+            |family, chain| {
+                let table = chain.text(facts::CHAIN_TABLE).unwrap_or_default();
+                if let (Some(base), false) = (facts::base(chain), ours(family, table)) {
+                    let name = chain.text(facts::CHAIN_NAME).unwrap_or_default();
+                    let words = differences::base_words(&Some(base));
+                    found.push(format!("table {} {table}, chain {name}: {words}", family_name(family)));
+                }
+            },
+        )?;
+        Ok(found)
     }
 
     /// Packets and bytes by `Source::id`, summed over every rule and element that carries it, and by comment for the
     /// posture's own rules (`posture/...`).
-    pub fn counters(&mut self, _ruleset: &Ruleset) -> Result<BTreeMap<String, Tally>, Error> {
-        Ok(BTreeMap::new())
+    pub fn counters(&mut self, ruleset: &Ruleset) -> Result<BTreeMap<String, Tally>, Error> {
+        let names: Vec<&str> = ruleset.tables.iter().map(|table| table.name.as_str()).collect();
+        let held = self.settled(|talk| facts::of_kernel(talk, &names, &|shape| shape.counters))?;
+        let mut sums: BTreeMap<String, Tally> = BTreeMap::new();
+        let mut add = |id: &str, tally: Tally| {
+            let sum = sums.entry(id.to_owned()).or_default();
+            sum.packets += tally.packets;
+            sum.bytes += tally.bytes;
+        };
+        for table in held.tables.values() {
+            for rule in table.chains.values().flat_map(|chain| &chain.rules) {
+                let posture = || rule.comment.as_deref().filter(|comment| comment.starts_with("posture/"));
+                if let (Some(id), Some(tally)) = (rule.source.as_deref().or_else(posture), rule.tally) {
+                    add(id, tally);
+                }
+            }
+            for element in table.sets.values().flat_map(|set| &set.elements) {
+                if let (Some(id), Some(tally)) = (element.comment.as_deref(), element.live.tally) {
+                    add(id, tally);
+                }
+            }
+        }
+        Ok(sums)
     }
 
     /// What the kernel holds in these `inet` tables, in nft's own language, with live counters.
@@ -216,9 +261,42 @@ impl Nft {
         Ok(())
     }
 
-    /// What a named set of the ruleset holds now.
-    pub fn elements(&mut self, _ruleset: &Ruleset, _table: &str, _set: &str) -> Result<Vec<HeldElement>, Error> {
-        Ok(vec![])
+    /// What a named set holds now.
+    pub fn elements(&mut self, table: &str, set: &str) -> Result<Vec<HeldElement>, Error> {
+        let shape = self.shape(table, set)?;
+        let held = self.settled(|talk| facts::elements_of(talk, table, set))?;
+        let garbled = || Error::Garbled { what: format!("set {set} of table {table}"), why: "an element does not fit its type".into() };
+        let elements = decode::elements(&shape, &held).ok_or_else(garbled)?;
+        Ok(elements.into_iter().map(HeldElement::from).collect())
+    }
+
+    /// The messages that would make the ruleset.
+    fn encode(&mut self, ruleset: &Ruleset) -> Result<Messages, Error> {
+        let features = self.features;
+        let mut batch = Batch::new(Messages::default(), &mut self.talk, None);
+        for table in &ruleset.tables {
+            table::add(&mut batch, table, features)?;
+        }
+        Ok(batch.into_messages())
+    }
+
+    /// Reads until nobody has changed the tables meanwhile.
+    fn settled<T>(&mut self, mut read: impl FnMut(&mut Talk) -> Result<T, Error>) -> Result<T, Error> {
+        let interrupted = |error: &Error| error.errno() == Some(libc::EINTR);
+        for _ in 0..ATTEMPTS {
+            let before = self.generation()?;
+            match read(&mut self.talk) {
+                Err(error) if interrupted(&error) => {}
+                Err(error) => return Err(error),
+                Ok(facts) if self.generation()? == before => return Ok(facts),
+                Ok(_) => {}
+            }
+        }
+        Err(Error::Refused {
+            what: "a consistent reading of the tables".into(),
+            reason: format!("they were changed {ATTEMPTS} times in a row while being read"),
+            errno: libc::EAGAIN,
+        })
     }
 
     fn shape(&self, table: &str, set: &str) -> Result<Shape, Error> {
@@ -270,4 +348,16 @@ fn dump(
         visit(family, attributes);
     })
     .map_err(Error::io(format!("read {what}")))
+}
+
+fn family_name(family: u8) -> &'static str {
+    match i32::from(family) {
+        libc::NFPROTO_INET => "inet",
+        libc::NFPROTO_IPV4 => "ip",
+        libc::NFPROTO_IPV6 => "ip6",
+        libc::NFPROTO_ARP => "arp",
+        libc::NFPROTO_BRIDGE => "bridge",
+        libc::NFPROTO_NETDEV => "netdev",
+        _ => "?",
+    }
 }

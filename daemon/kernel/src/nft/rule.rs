@@ -14,16 +14,17 @@ use super::field::{self, Order};
 use super::set::{self, Item, Name, Shape};
 use crate::Error;
 
-/// Userdata of a rule: nft's comment, then ours. nft skips types that it does not know.
+/// Userdata of a rule or element: nft's comment. Ours follows; nft skips types that it does not know.
 pub const COMMENT: u8 = 0;
-/// The id of the policy rule, for rules and elements alike; far above what nft uses.
+/// The id of the policy rule; far above what nft uses.
 pub const SOURCE: u8 = 0x53;
 /// Resource, slash, rule (two names of at most 40), and some room.
 pub const LONGEST_ID: usize = 120;
 /// With its closing zero (NFTNL_UDATA_COMMENT_MAXLEN).
 const LONGEST_COMMENT: usize = 127;
 
-const NFTA_RULE_USERDATA: u16 = 7;
+pub const NFTA_RULE_EXPRESSIONS: u16 = 4;
+pub const NFTA_RULE_USERDATA: u16 = 7;
 
 /// Adds a rule at the end of its chain, and before it the anonymous sets that it uses.
 pub fn add<'a>(

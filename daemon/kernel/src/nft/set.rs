@@ -72,6 +72,7 @@ pub mod nfta {
     pub const SET_DESC_CONCAT: u16 = 2;
     pub const SET_FIELD_LEN: u16 = 1;
     pub const SET_ID: u16 = 10;
+    pub const SET_TIMEOUT: u16 = 11;
     pub const SET_USERDATA: u16 = 13;
     pub const SET_EXPR: u16 = 17;
     pub const LIST_ELEM: u16 = 1;
@@ -83,8 +84,11 @@ pub mod nfta {
     pub const ELEM_DATA: u16 = 2;
     pub const ELEM_FLAGS: u16 = 3;
     pub const ELEM_TIMEOUT: u16 = 4;
+    pub const ELEM_EXPIRATION: u16 = 5;
     pub const ELEM_USERDATA: u16 = 6;
+    pub const ELEM_EXPR: u16 = 7;
     pub const ELEM_KEY_END: u16 = 10;
+    pub const ELEM_EXPRESSIONS: u16 = 11;
     pub const DATA_VALUE: u16 = 1;
     pub const DATA_VERDICT: u16 = 2;
     pub const VERDICT_CODE: u16 = 1;
@@ -95,7 +99,7 @@ pub mod nfta {
 
 const ANONYMOUS: u32 = 0x1;
 const CONSTANT: u32 = 0x2;
-const INTERVAL: u32 = 0x4;
+pub const INTERVAL: u32 = 0x4;
 const MAP: u32 = 0x8;
 const TIMEOUT: u32 = 0x10;
 const CONCAT: u32 = 0x80;
@@ -104,6 +108,8 @@ pub const INTERVAL_END: u32 = 0x1;
 /// The data type that means verdicts (NFT_DATA_VERDICT).
 const VERDICTS: u32 = 0xffff_ff00;
 
+/// The comment in a set's userdata (NFTNL_UDATA_SET_COMMENT).
+pub const COMMENT: u8 = 7;
 /// A message must stay below the 64 KiB that an attribute's length can say.
 const FULL: usize = 60_000;
 
@@ -183,7 +189,6 @@ fn userdata(shape: &Shape, comment: Option<&str>) -> Vec<u8> {
     const KEY_ORDER: u8 = 0;
     const DATA_ORDER: u8 = 1;
     const DATA_INTERVAL: u8 = 6;
-    const COMMENT: u8 = 7;
     const HOST: u32 = 1;
     const NETWORK: u32 = 2;
     let order = match shape.fields.as_slice() {
@@ -362,15 +367,15 @@ fn put_verdict(message: &mut Messages, verdict: &Verdict) {
     });
 }
 
-/// The policy rule travels with the element, so that its counter can be given a name without the ruleset at hand.
+/// The policy rule travels as the element's comment: nft lists it, and its counter has a name without the ruleset at hand.
 fn put_source(message: &mut Messages, kind: u16, source: &Source) {
     let id = source.id.as_bytes();
     let id = &id[..id.len().min(super::rule::LONGEST_ID)];
-    let mut data = [0; super::rule::LONGEST_ID + 2];
-    data[0] = super::rule::SOURCE;
-    data[1] = id.len() as u8;
+    let mut data = [0; super::rule::LONGEST_ID + 3];
+    data[0] = super::rule::COMMENT;
+    data[1] = id.len() as u8 + 1;
     data[2..2 + id.len()].copy_from_slice(id);
-    message.put(kind, &data[..2 + id.len()]);
+    message.put(kind, &data[..3 + id.len()]);
 }
 
 fn name_for_people(name: Name<'_>) -> &str {

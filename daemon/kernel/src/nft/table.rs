@@ -61,7 +61,7 @@ pub fn add<'a>(batch: &mut Batch<'a>, table: &'a ruleset::Table, features: Featu
     });
     let nft_table = nftnl::Table::new(c_text(name)?, nftnl::ProtoFamily::Inet);
     let mut chains = Vec::with_capacity(table.chains.len());
-    for (chain_name, chain) in &table.chains {
+    for (chain_name, chain) in table.chains_in_order() {
         let nft_chain = nft_chain(&nft_table, chain_name, chain)?;
         batch.nftnl(&nft_chain, Subject::Chain { table: name, chain: chain_name }, |_| {});
         chains.push((chain_name, chain, nft_chain));

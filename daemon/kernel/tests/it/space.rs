@@ -27,11 +27,6 @@ pub fn nft_load(script: &str) -> Result<(), String> {
     if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
 }
 
-/// What nft makes of the kernel's tables.
-pub fn nft_list() -> String {
-    run("nft", &["list", "ruleset"])
-}
-
 /// Panics with the lines that differ.
 pub fn same(left: &str, right: &str) {
     if left == right {
