@@ -28,6 +28,7 @@ class Process:
         self.argv = [*namespace.command(*privileges), *argv]
         self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(env or {})}
         self.notify_path = os.path.join(run_dir, f"notify-{name}")
+        self.listener = None
         self.child = None
         self.wanted = False
         self.restarts = 0
@@ -54,15 +55,19 @@ class Process:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         listener.bind(self.notify_path)
         os.chmod(self.notify_path, 0o666)
-        listener.settimeout(30)
+        if self.listener:
+            # close() alone would leave the thread waiting in recv().
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener = listener
 
-        def wait(ready=self.ready):
-            with listener, contextlib.suppress(OSError):
-                while b"READY=1" not in listener.recv(4096).split(b"\n"):
-                    pass
-                ready.set()
+        def attend(ready=self.ready):
+            # Also after READY=1: a supervisor that hangs up is an error in the process's log.
+            with listener:
+                while message := listener.recv(4096):
+                    if b"READY=1" in message.split(b"\n"):
+                        ready.set()
 
-        threading.Thread(target=wait, daemon=True).start()
+        threading.Thread(target=attend, daemon=True).start()
 
     def wait_ready(self, seconds=15):
         if self.child is None and not self.condition():
