@@ -15,6 +15,7 @@
 
 pub mod check;
 pub mod compile;
+pub mod diff;
 pub mod judge;
 pub mod messages;
 pub mod model;
@@ -31,6 +32,7 @@ pub mod starting;
 
 pub use check::Checked;
 pub use compile::compile;
+pub use diff::diff_text;
 pub use judge::{Judged, judge, load};
 pub use plan::{Digest, Plan};
 pub use problem::{Problem, Problems};

@@ -31,6 +31,9 @@ struct Segment {
 /// A run this long is worth a chain of its own when several pairs have it.
 const WORTH_SHARING: usize = 4;
 
+/// Bytes of a chain's name that lists zones. One pair of zones takes up to 85.
+const READABLE: usize = 60;
+
 pub fn chains<'a>(context: &Context<'a>) -> Pairs<'a> {
     let mut fragment = Fragment::default();
     let combinations = combinations(context);
@@ -179,8 +182,9 @@ fn class_name(context: &Context<'_>, pairs: &[Pair<'_>]) -> String {
         format!("{}_{}", prefix(pairs[0]), ends.join("_"))
     };
     let name = named(pairs);
-    // Where the list gets too long to read, the first pair stands for all; no other chain has it.
-    if name.len() <= 80 { name } else { format!("{}_and_more", named(&pairs[..1])) }
+    // Where the list gets too long to read (and for the kernel, which takes 127 bytes), the first pair stands for all; no
+    // other chain has it.
+    if pairs.len() == 1 || name.len() <= READABLE { name } else { format!("{}_and_more", named(&pairs[..1])) }
 }
 
 fn ends_name(context: &Context<'_>, ends: &BTreeSet<End<'_>>) -> String {
