@@ -6,7 +6,7 @@ import threading
 
 NETLINK_NETFILTER = 12
 NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET, NFULNL_MSG_CONFIG = 4, 0, 1
-NFULA_CFG_CMD, NFULA_CFG_MODE = 1, 2
+NFULA_CFG_CMD, NFULA_CFG_MODE, NFULA_CFG_QTHRESH = 1, 2, 5
 NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET = 1, 2
 NFULA_PAYLOAD, NFULA_PREFIX = 9, 10
 
@@ -25,6 +25,8 @@ class Log:
         self.socket.bind((0, 0))
         self._configure(group, _attribute(NFULA_CFG_CMD, bytes([NFULNL_CFG_CMD_BIND])))
         self._configure(group, _attribute(NFULA_CFG_MODE, struct.pack("!IBB", 0xFFFF, NFULNL_COPY_PACKET, 0)))
+        # Every packet at once; otherwise the kernel gathers them for a second.
+        self._configure(group, _attribute(NFULA_CFG_QTHRESH, struct.pack("!I", 1)))
         self.socket.settimeout(0.05)
         self.over = False
         self.thread = threading.Thread(target=self._collect, daemon=True)
