@@ -47,3 +47,20 @@ fn route_rules() -> BTreeSet<RouteRule> {
         RouteRule { preference: 100, selector: RouteSelector::WithoutMark { mask: 1, value: 1 }, action: RouteAction::Unreachable },
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The image loads lockdown with nft before any process of ours runs. `UPDATE=1` writes the file anew.
+    #[test]
+    fn the_image_carries_the_same_lockdown_as_text() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rootfs-overlay/usr/lib/portcullis/lockdown.nft");
+        let head = "# Loopback and nothing else. Written by `UPDATE=1 cargo test -p applier lockdown`; the applier carries the same, compiled in.\n";
+        let text = format!("{head}{}", plan().ruleset.script());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text);
+    }
+}
