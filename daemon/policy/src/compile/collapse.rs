@@ -187,3 +187,188 @@ fn product(values: &[Vec<Datum>]) -> Vec<Vec<Span>> {
     }
     keys
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::Origin;
+
+    /// What a simple rule can look at. The worlds are small, so that keys meet.
+    #[derive(Debug, Clone, Copy)]
+    struct Packet {
+        family: u8,
+        source: u8,
+        destination: u8,
+        protocol: u8,
+        port: u16,
+    }
+
+    /// A rule's family, its lists, and what else it says.
+    #[derive(Debug, Clone)]
+    struct Said {
+        family: Option<u8>,
+        sources: Vec<u8>,
+        destinations: Vec<u8>,
+        protocols: Vec<u8>,
+        ports: Vec<(u16, u16)>,
+        accept: bool,
+        counter: bool,
+        log: bool,
+    }
+
+    fn address(family: u8, number: u8) -> Datum {
+        if family == 2 { Datum::V4([10, 0, 0, number].into()) } else { Datum::V6(u128::from(number).into()) }
+    }
+
+    fn fields(family: u8) -> (Field, Field) {
+        if family == 2 { (Field::Ip4Saddr, Field::Ip4Daddr) } else { (Field::Ip6Saddr, Field::Ip6Daddr) }
+    }
+
+    fn rule(index: usize, said: &Said) -> Rule {
+        let any = |field, spans: Vec<Span>| (!spans.is_empty()).then_some(Part::Match { field, op: Op::Eq, to: Operand::Any(spans) });
+        let mut parts = Vec::new();
+        if let Some(family) = said.family {
+            parts.push(Part::Match { field: Field::NfProto, op: Op::Eq, to: Operand::One(Span::One(Datum::Byte(family))) });
+            let (source, destination) = fields(family);
+            let hosts = |hosts: &[u8]| hosts.iter().map(|host| Span::One(address(family, *host))).collect();
+            parts.extend(any(source, hosts(&said.sources)));
+            parts.extend(any(destination, hosts(&said.destinations)));
+        }
+        parts.extend(any(Field::L4Proto, said.protocols.iter().map(|protocol| Span::One(Datum::Byte(*protocol))).collect()));
+        if !said.protocols.is_empty() {
+            let span = |(first, last): &(u16, u16)| Span::Range(Datum::Port(*first), Datum::Port(*last));
+            parts.extend(any(Field::Dport, said.ports.iter().map(span).collect()));
+        }
+        parts.extend(said.log.then_some(Part::Log { prefix: String::new(), group: None }));
+        parts.extend(said.counter.then_some(Part::Counter));
+        parts.push(Part::Verdict(if said.accept { Verdict::Accept } else { Verdict::Drop }));
+        let source = Source { id: format!("rule-{index}"), origin: Origin { file: "a".to_owned(), line: 1 } };
+        Rule { parts, source: Some(source), comment: None }
+    }
+
+    /// The verdict, the rule that gave it, whether it counted and whether it logged.
+    type Outcome = Option<(Verdict, Option<Source>, bool, bool)>;
+
+    /// nftables in miniature: rules in order, parts from left to right.
+    fn run(rules: &[Rule], sets: &BTreeMap<String, Set>, packet: Packet) -> Outcome {
+        rules.iter().find_map(|rule| {
+            let (mut counted, mut logged) = (false, false);
+            for part in &rule.parts {
+                match part {
+                    Part::Match { field, to, .. } => {
+                        let datum = value(*field, packet)?;
+                        let spans = match to {
+                            Operand::One(span) => std::slice::from_ref(span),
+                            Operand::Any(spans) => spans,
+                        };
+                        spans.iter().any(|span| holds(span, datum)).then_some(())?;
+                    }
+                    Part::Counter => counted = true,
+                    Part::Log { .. } => logged = true,
+                    Part::Verdict(verdict) => return Some((verdict.clone(), rule.source.clone(), counted, logged)),
+                    Part::VerdictMap { fields, map } => {
+                        let key: Vec<Span> = fields.iter().map(|field| value(*field, packet).map(Span::One)).collect::<Option<_>>()?;
+                        let element = sets[map].elements.iter().find(|element| element.key == key)?;
+                        let Some(Target::Verdict(verdict)) = &element.to else { return None };
+                        return Some((verdict.clone(), element.source.clone(), sets[map].counters, logged));
+                    }
+                    other => panic!("unexpected {other:?}"),
+                }
+            }
+            None
+        })
+    }
+
+    fn value(field: Field, packet: Packet) -> Option<Datum> {
+        let (source, destination) = fields(packet.family);
+        match field {
+            Field::NfProto => Some(Datum::Byte(packet.family)),
+            Field::L4Proto => Some(Datum::Byte(packet.protocol)),
+            Field::Dport => Some(Datum::Port(packet.port)),
+            _ if field == source => Some(address(packet.family, packet.source)),
+            _ if field == destination => Some(address(packet.family, packet.destination)),
+            _ => None,
+        }
+    }
+
+    fn holds(span: &Span, datum: Datum) -> bool {
+        match span {
+            Span::One(one) => *one == datum,
+            Span::Range(first, last) => *first <= datum && datum <= *last,
+            Span::Prefix(..) => false,
+        }
+    }
+
+    fn said() -> impl Strategy<Value = Said> {
+        let hosts = || prop::collection::vec(0u8..3, 0..3);
+        let ports = prop_oneof![
+            6 => prop::collection::vec((1u16..4).prop_map(|port| (port, port)), 0..3),
+            1 => Just(vec![(1, 3)]),
+            1 => Just(vec![(1, 9000)]),
+        ];
+        let protocols = prop_oneof![3 => Just(vec![6]), 1 => Just(vec![6, 17]), 1 => Just(vec![])];
+        let family = prop_oneof![4 => Just(Some(2)), 3 => Just(Some(10)), 1 => Just(None)];
+        (family, hosts(), hosts(), protocols, ports, any::<bool>(), prop::bool::weighted(0.9), prop::bool::weighted(0.05)).prop_map(
+            |(family, sources, destinations, protocols, ports, accept, counter, log)| {
+                let distinct = |mut list: Vec<u8>| {
+                    list.sort_unstable();
+                    list.dedup();
+                    list
+                };
+                let (sources, destinations) = (distinct(sources), distinct(destinations));
+                Said { family, sources, destinations, protocols, ports, accept, counter, log }
+            },
+        )
+    }
+
+    /// Runs of alike rules, as administrators write them, so that there is something to collapse.
+    fn policy() -> impl Strategy<Value = Vec<Said>> {
+        let alike = (said(), prop::collection::vec((0u8..3, 1u16..4, any::<bool>()), 1..9)).prop_map(|(one, others)| {
+            let vary = |(host, port, accept): (u8, u16, bool)| {
+                let mut said = Said { accept, ..one.clone() };
+                said.sources.iter_mut().take(1).for_each(|source| *source = host);
+                said.sources.truncate(1);
+                said.ports.iter_mut().take(1).for_each(|range| *range = (port, port));
+                said.ports.truncate(1);
+                said
+            };
+            others.into_iter().map(vary).collect::<Vec<_>>()
+        });
+        prop::collection::vec(prop_oneof![alike, said().prop_map(|said| vec![said])], 1..8).prop_map(|runs| runs.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        /// Verdict, deciding rule, counter and log of every packet there is in this small world.
+        #[test]
+        fn collapsed_rules_decide_as_the_rules_themselves(policy in policy()) {
+            let rules: Vec<Rule> = policy.iter().enumerate().map(|(index, said)| rule(index, said)).collect();
+            let mut sets = BTreeMap::new();
+            let collapsed = collapse("chain", rules.clone(), &mut sets);
+            for family in [2, 10] {
+                for (source, destination) in (0..3).flat_map(|source| (0..3).map(move |destination| (source, destination))) {
+                    for (protocol, port) in [(6, 1), (6, 2), (6, 3), (17, 1), (17, 3), (6, 8000), (1, 0)] {
+                        let packet = Packet { family, source, destination, protocol, port };
+                        prop_assert_eq!(run(&rules, &BTreeMap::new(), packet), run(&collapsed, &sets, packet), "{:?}", packet);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_random_policies_do_collapse() {
+        use proptest::strategy::ValueTree;
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let collapsing = (0..200).filter(|_| {
+            let policy = policy().new_tree(&mut runner).unwrap().current();
+            let mut sets = BTreeMap::new();
+            collapse("chain", policy.iter().enumerate().map(|(index, said)| rule(index, said)).collect(), &mut sets);
+            !sets.is_empty()
+        });
+        assert!(collapsing.count() > 60, "the property is tested on too little");
+    }
+}

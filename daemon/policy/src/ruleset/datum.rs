@@ -31,6 +31,11 @@ impl Field {
         }
     }
 
+    /// Whether nft reads a bare value as "has this bit" rather than "is".
+    pub(super) fn is_bits(self) -> bool {
+        matches!(self, Field::TcpFlags | Field::CtState | Field::CtStatus)
+    }
+
     /// nft's data type, as in the declaration of a set.
     pub fn data_type(self) -> &'static str {
         match self {
@@ -60,6 +65,9 @@ impl Display for Typed {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.1 {
             Span::One(datum) => write_datum(f, self.0, datum),
+            // The names of types hold hyphens themselves, so nft reads and lists ranges of them as numbers.
+            Span::Range(Datum::Byte(first), Datum::Byte(last)) => write!(f, "{first}-{last}"),
+            Span::Range(Datum::Word(first), Datum::Word(last)) => write!(f, "{first:#x}-{last:#x}"),
             Span::Range(first, last) => {
                 write_datum(f, self.0, first)?;
                 f.write_str("-")?;

@@ -209,7 +209,12 @@ impl Display for InRule<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
             Part::Match { field, op, to } => {
-                write!(f, "{}{} {}", self.name(*field), if *op == Op::Ne { " !=" } else { "" }, list(*field, to))
+                let op = match op {
+                    Op::Ne => " !=",
+                    Op::Eq if field.is_bits() && matches!(to, Operand::One(_)) => " ==",
+                    Op::Eq => "",
+                };
+                write!(f, "{}{op} {}", self.name(*field), list(*field, to))
             }
             Part::Masked { field, mask, op: Op::Ne, value: 0 } if matches!(field, Field::CtState | Field::CtStatus) => {
                 write!(f, "{} {}", field.name(), bits(*field, *mask, ","))
@@ -232,7 +237,10 @@ impl Display for InRule<'_> {
             }
             Part::Counter => f.write_str("counter"),
             Part::Log { prefix, group } => {
-                write!(f, "log prefix {}", Quoted(prefix))?;
+                f.write_str("log")?;
+                if !prefix.is_empty() {
+                    write!(f, " prefix {}", Quoted(prefix))?;
+                }
                 group.map_or(Ok(()), |group| write!(f, " group {group}"))
             }
             Part::SetMark { mask, value } => write_set_mark(f, "meta mark", *mask, *value),
@@ -323,5 +331,34 @@ impl Display for Quoted<'_> {
             }
         };
         write!(f, "\"{}\"", self.0.chars().map(safe).collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(part: Part) -> String {
+        Rule::of([part]).to_string()
+    }
+
+    #[test]
+    fn a_single_value_of_bits_is_compared_as_a_whole() {
+        let is = |op| Part::Match { field: Field::CtState, op, to: Operand::One(Span::One(Datum::Word(1))) };
+        assert_eq!(written(is(Op::Eq)), "ct state == invalid");
+        assert_eq!(written(is(Op::Ne)), "ct state != invalid");
+        assert_eq!(written(Part::Masked { field: Field::CtState, mask: 1, op: Op::Ne, value: 0 }), "ct state invalid");
+    }
+
+    #[test]
+    fn ranges_of_named_values_are_numbers() {
+        let types = Operand::One(Span::Range(Datum::Byte(133), Datum::Byte(136)));
+        assert_eq!(written(Part::Match { field: Field::Icmp6Type, op: Op::Eq, to: types }), "icmpv6 type 133-136");
+    }
+
+    #[test]
+    fn no_text_of_the_administrator_ends_the_string_that_it_stands_in() {
+        let rule = Rule::of([Part::Log { prefix: String::new(), group: Some(1) }]).because("\"; flush ruleset\n");
+        assert_eq!(rule.to_string(), "log group 1 comment \"'; flush ruleset \"");
     }
 }
