@@ -44,7 +44,7 @@ fn show(new: &Sources, judged: &Judged, applier: &Applier) -> Result<(), Trouble
         other => return Err(Applier::unexpected(other)),
     }
     match applier.ask(&ApplierRequest::Sources { generation: None })? {
-        ApplierResponse::Sources { sources: old, .. } => diff::show(&old, &judge(&old).map_err(Trouble::Problems)?.plan, new, &judged.plan),
+        ApplierResponse::Sources { sources: old, .. } => diff::show(&old, &judge(&old).map_err(Trouble::Problems)?, new, judged),
         other => Err(Applier::unexpected(other)),
     }
 }

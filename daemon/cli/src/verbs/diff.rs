@@ -1,6 +1,8 @@
 //! `portcullis diff`: what somebody changed, and what that changes for packets.
 
-use policy::{Plan, Sources, judge};
+use std::collections::BTreeSet;
+
+use policy::{Judged, Sources, diff_text, judge};
 
 use super::say;
 use crate::applier::Applier;
@@ -11,15 +13,36 @@ pub fn run(old: String, new: String, plan: bool, applier: &Applier) -> Result<()
     let old = sources::gather(&[old], applier)?;
     let new = sources::gather(&[new], applier)?;
     let (before, after) = (judge(&old).map_err(Trouble::Problems)?, judge(&new).map_err(Trouble::Problems)?);
-    let _ = plan;
-    show(&old, &before.plan, &new, &after.plan)
+    if plan {
+        return say(paint::for_stdout().diff(&diff_text(&before.plan.to_string(), &after.plan.to_string())));
+    }
+    show(&old, &before, &new, &after)
 }
 
 /// By text, then by meaning.
-pub fn show(old: &Sources, before: &Plan, new: &Sources, after: &Plan) -> Result<(), Trouble> {
+pub fn show(old: &Sources, before: &Judged, new: &Sources, after: &Judged) -> Result<(), Trouble> {
+    let paint = paint::for_stdout();
     if old == new {
         return say("The policy is the same, word for word.");
     }
-    let digests = format!("-plan {}\n+plan {}", before.digest(), after.digest());
-    say(paint::for_stdout().diff(&digests))
+    say(paint.diff(&by_text(old, new)))?;
+    if before.digest == after.digest {
+        return say("Nothing changes for the box: the plan is the same.");
+    }
+    Ok(())
+}
+
+fn by_text(old: &Sources, new: &Sources) -> String {
+    // One file against one file is one policy under two names.
+    if let ([(before, old)], [(after, new)]) = (&entries(old)[..], &entries(new)[..]) {
+        return format!("--- {before}\n+++ {after}\n{}", diff_text(old, new));
+    }
+    let names: BTreeSet<&String> = old.0.keys().chain(new.0.keys()).collect();
+    let text = |sources: &Sources, name: &String| sources.0.get(name).cloned().unwrap_or_default();
+    let changed = names.into_iter().filter(|name| old.0.get(*name) != new.0.get(*name));
+    changed.map(|name| format!("--- {name}\n+++ {name}\n{}", diff_text(&text(old, name), &text(new, name)))).collect()
+}
+
+fn entries(sources: &Sources) -> Vec<(&String, &String)> {
+    sources.0.iter().collect()
 }
