@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use policy::messages::LinkCounters;
 
-use crate::Error;
+use crate::netlink::RouteTalk;
+use crate::{Error, sysctl};
 
 /// Every link but loopback, by name.
 pub fn links() -> Result<BTreeMap<String, LinkCounters>, Error> {
-    Ok(BTreeMap::new())
+    let held = crate::links::read(&mut RouteTalk::open()?)?;
+    Ok(held.into_iter().filter(|(name, _)| name != "lo").map(|(name, held)| (name, held.counters)).collect())
 }
 
 /// Entries in the connection table.
@@ -20,6 +22,6 @@ pub struct Connections {
 
 /// Zeros while connection tracking is not loaded, that is, before the first ruleset.
 pub fn connections() -> Connections {
-    let figure = |name: &str| crate::sysctl::read(name).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let figure = |name: &str| sysctl::read(name).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     Connections { count: figure("net/netfilter/nf_conntrack_count"), max: figure("net/netfilter/nf_conntrack_max") }
 }

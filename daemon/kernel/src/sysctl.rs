@@ -31,7 +31,11 @@ pub fn write(wanted: &BTreeMap<String, String>) -> Result<(), Error> {
 
 /// Stops forwarding in both families at once; what lockdown begins with.
 pub fn stop_forwarding() -> Result<(), Error> {
-    LAST.iter().try_for_each(|key| write_one(key, "0"))
+    // A host that does not forward begins to accept redirects: Linux turns this setting over together with ip_forward.
+    const REDIRECTS: &str = "net/ipv4/conf/all/accept_redirects";
+    let redirects = read(REDIRECTS)?;
+    LAST.iter().try_for_each(|key| write_one(key, "0"))?;
+    write_one(REDIRECTS, &redirects)
 }
 
 pub fn read(key: &str) -> Result<String, Error> {

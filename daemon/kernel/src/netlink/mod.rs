@@ -2,8 +2,10 @@
 
 mod attributes;
 mod messages;
+mod route;
 mod talk;
 
 pub use attributes::Attributes;
 pub use messages::{HEADER, Messages};
+pub use route::{OURS, RouteTalk};
 pub use talk::{Enough, Fault, Talk, read_fault, split};

@@ -2,4 +2,5 @@
 
 mod build;
 mod encoding;
+mod routing;
 mod space;
