@@ -67,6 +67,10 @@ class Namespace:
                 if check:
                     raise
 
+    def read_sysctl(self, key):
+        with self.inside(), open("/proc/sys/" + key.replace(".", "/")) as file:
+            return file.read().strip()
+
     def create(self):
         run("ip", "netns", "add", self.name)
         self.ip("link", "set", "lo", "up")

@@ -36,7 +36,7 @@ def repaired(stage):
         stage.box.ip("address", "del", "192.168.3.1/24", "dev", "guest0")
         took = wait_until(lambda: "192.168.3.1/24" in stage.box.ip("address", "show", "guest0"), 40, "the address is back")
         wait_until(lambda: "100:" in stage.box.ip("rule", "show"), 5, "the rule is back")
-        wait_until(lambda: stage.box.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "1", 5, "the switch is back")
+        wait_until(lambda: stage.box.read_sysctl("net.ipv4.conf.all.rp_filter") == "1", 5, "the switch is back")
     findings = stage.status()["drift"]
     told = " ".join(finding["what"] for finding in findings)
     for what in ("rp_filter", "192.168.3.1", "rule"):
@@ -68,7 +68,7 @@ def reported(stage):
     stage.box.sysctl("net.ipv4.conf.all.send_redirects", 1)
     wait_until(lambda: any("send_redirects" in str(finding) for finding in stage.status()["drift"]), 40, "the drift is reported")
     expect_true(not any(finding["repaired"] for finding in stage.status()["drift"] if "send_redirects" in str(finding)), "it says that it was not repaired")
-    expect_true(stage.box.run("sysctl", "-n", "net.ipv4.conf.all.send_redirects").strip() == "1", "it was left alone")
+    expect_true(stage.box.read_sysctl("net.ipv4.conf.all.send_redirects") == "1", "it was left alone")
     stage.box.sysctl("net.ipv4.conf.all.send_redirects", 0)
     expect_true(stage.works(), "permitted traffic passes")
     expect_true(probes.tcp(stage.lan1, INET4, 22, timeout=0.3) == probes.SILENT, "forbidden traffic does not")

@@ -108,3 +108,45 @@ fn the_sources_of_a_generation_are_written_as_they_were() {
     assert_eq!(asked, [ApplierRequest::Sources { generation: Some(3) }]);
     assert_eq!(std::fs::read_to_string(target.join("a.yaml")).unwrap(), "# a comment\n");
 }
+
+const POLICY: &str = include_str!("../cases/diff_tells_what_somebody_changed/old.yaml");
+
+fn running() -> ApplierResponse {
+    let digest = policy::Digest("0".repeat(64));
+    let generation = policy::messages::Generation { number: 7, digest, by: "ada".to_owned(), installed_at: 0, confirmed: true };
+    match status(None) {
+        ApplierResponse::Status(status) => ApplierResponse::Status(Status { running: Some(generation), ..status }),
+        _ => unreachable!(),
+    }
+}
+
+/// The policy with ssh permitted as well, as a file to apply.
+fn changed(folder: &tempfile::TempDir) -> String {
+    let file = folder.path().join("old.yaml");
+    std::fs::write(&file, POLICY.replace("services: https", "services: [https, ssh]")).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn apply_shows_what_changes_and_how_to_keep_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = ApplierResponse::Sources { generation: 7, sources: Sources::single("old.yaml", POLICY) };
+    let on_trial = ApplierResponse::OnTrial { generation: 8, deadline: 61_000, phases: [("install".to_owned(), 12)].into() };
+    let (output, asked) =
+        against(vec![running(), sources, on_trial, running()], &["apply", "--yes", "--confirm-within", "60", &changed(&folder)]);
+    let said = said(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("+    - { name: web, from: lan, to: wan, services: [https, ssh], action: accept }"), "{said}");
+    assert!(said.contains("It goes back by itself in 60 s") && said.contains("portcullis confirm 8"), "{said}");
+    assert!(matches!(&asked[2], ApplierRequest::Apply { confirm_within: Some(60), .. }));
+}
+
+#[test]
+fn without_anyone_to_ask_and_without_yes_nothing_is_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = ApplierResponse::Sources { generation: 7, sources: Sources::single("old.yaml", POLICY) };
+    let (output, asked) = against(vec![running(), sources], &["apply", &changed(&folder)]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output.stderr).contains("--yes"));
+    assert!(!asked.iter().any(|request| matches!(request, ApplierRequest::Apply { .. })));
+}
