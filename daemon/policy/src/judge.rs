@@ -4,6 +4,7 @@ use crate::check::{Checked, check};
 use crate::compile::compile;
 use crate::plan::{Digest, Plan};
 use crate::problem::Problems;
+use crate::prove::prove;
 use crate::read::read;
 use crate::source::Sources;
 
@@ -25,6 +26,14 @@ pub fn load(sources: &Sources) -> Result<Checked, Problems> {
 pub fn judge(sources: &Sources) -> Result<Judged, Problems> {
     let checked = load(sources)?;
     let plan = compile(&checked);
+    let failures = prove(&checked, &plan);
+    if !failures.is_empty() {
+        let mut problems = Problems::default();
+        for failure in failures {
+            problems.at(&failure.origin, format!("Assertion/{}", failure.assertion), failure.to_string());
+        }
+        return Err(problems);
+    }
     let digest = plan.digest();
     Ok(Judged { checked, plan, digest })
 }

@@ -1,12 +1,15 @@
 //! Small folders named for a behaviour: `cases/<area>/<behaviour>/`, `config.yaml` in, `problems.txt` or `plan.txt` out.
 //!
+//! With a `questions.txt` beside it (one a line: `lan:192.168.2.10 1.1.1.1 tcp/443 [mon 12:00]`) the answers are in `explained.txt`.
+//! Policies with assertions are proved.
+//!
 //! A config without a System of its own stands on `cases/base.yaml`, so that it shows only what it is about.
 //! `UPDATE=1 cargo test -p policy --test cases` writes the outputs anew; read the diff before committing it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use policy::{Sources, load};
+use policy::{Judged, Query, Sources, judge};
 
 #[test]
 fn cases() {
@@ -15,8 +18,8 @@ fn cases() {
     let folders = folders_with_config(&root);
     let mut wrong = Vec::new();
     for folder in &folders {
-        let (file, found) = outcome(&fs::read_to_string(folder.join("config.yaml")).unwrap(), &base);
-        let other = if file == "plan.txt" { "problems.txt" } else { "plan.txt" };
+        let (file, found) = outcome(folder, &base);
+        let other = if file == "problems.txt" { "plan.txt" } else { "problems.txt" };
         if std::env::var_os("UPDATE").is_some() {
             fs::write(folder.join(file), &found).unwrap();
             let _ = fs::remove_file(folder.join(other));
@@ -32,16 +35,33 @@ fn cases() {
     assert!(wrong.is_empty(), "{} of {} cases differ (UPDATE=1 writes them anew)\n{}", wrong.len(), folders.len(), wrong.join("\n"));
 }
 
-/// What a case's policy leads to: problems, or else the plan.
-fn outcome(text: &str, base: &str) -> (&'static str, String) {
+/// What a case's policy leads to: problems, or else what the other files of its folder ask for.
+fn outcome(folder: &Path, base: &str) -> (&'static str, String) {
+    let text = fs::read_to_string(folder.join("config.yaml")).unwrap();
+    let judged = match judge(&sources(&text, base)) {
+        Err(problems) => return ("problems.txt", problems.to_string()),
+        Ok(judged) => judged,
+    };
+    if let Ok(questions) = fs::read_to_string(folder.join("questions.txt")) {
+        return ("explained.txt", questions.lines().map(|question| explained(&judged, question)).collect::<Vec<_>>().join("\n"));
+    }
+    ("plan.txt", relevant(&judged.plan.to_string(), &text))
+}
+
+fn sources(text: &str, base: &str) -> Sources {
     let mut sources = Sources::single("config.yaml", text);
     if !text.contains("kind: System") {
         sources.0.insert("base.yaml".to_owned(), base.to_owned());
     }
-    match load(&sources) {
-        Err(problems) => ("problems.txt", problems.to_string()),
-        Ok(checked) => ("plan.txt", relevant(&policy::compile(&checked).to_string(), text)),
-    }
+    sources
+}
+
+fn explained(judged: &Judged, question: &str) -> String {
+    let mut words = question.splitn(4, ' ');
+    let mut word = || words.next().unwrap_or_default();
+    let query = Query::parse(word(), word(), word(), words.next());
+    let answer = query.and_then(|query| policy::explain(&judged.checked, &judged.plan, &query));
+    format!("? {question}\n{}", answer.map_or_else(|bad| format!("{bad}\n"), |explanation| explanation.to_string()))
 }
 
 /// A first line `# plan: routes, chain fwd_lan_wan, set a4_servers` keeps only these sections and these pieces of the ruleset, in the

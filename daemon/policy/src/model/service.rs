@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::{PortRange, Protocol};
 use crate::problem::{nearest, quote};
 use crate::shape::{Word, shape};
@@ -89,5 +91,24 @@ impl Word for Icmpv6Type {
 
     fn parse(text: &str) -> Result<Self, String> {
         parse(text, &ICMPV6, "ICMPv6").map(Icmpv6Type)
+    }
+}
+
+impl fmt::Display for IcmpType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        named(self.0, &ICMP, f)
+    }
+}
+
+impl fmt::Display for Icmpv6Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        named(self.0, &ICMPV6, f)
+    }
+}
+
+fn named(number: u8, names: &[(&str, u8)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match names.iter().find(|(_, known)| *known == number) {
+        Some((name, _)) => f.write_str(name),
+        None => write!(f, "{number}"),
     }
 }

@@ -375,9 +375,9 @@ fn reverse_path(fib: &Fib, port: &IfName, view: &View, out: Option<&IfName>) -> 
 }
 
 fn dropped(hook: Hook, to: Option<Egress>, words: &str) -> End {
-    (Verdict::Dropped, to, Decision { hook, chain: "routing".to_owned(), source: None, words: words.to_owned() })
+    (Verdict::Dropped, to, Decision { hook, chain: String::new(), source: None, words: words.to_owned() })
 }
 
 fn nobody(hook: Hook) -> Decision {
-    Decision { hook, chain: String::new(), source: None, words: "no chain objects".to_owned() }
+    Decision { hook, chain: String::new(), source: None, words: "nothing forbids it".to_owned() }
 }

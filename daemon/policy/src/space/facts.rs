@@ -106,7 +106,12 @@ fn loopback() -> [(IpAddr, IpAddr); 2] {
     [range("127.0.0.0", "127.255.255.255"), range("::1", "::1")]
 }
 
-fn link_local() -> (IpAddr, IpAddr) {
+/// The unspecified IPv6 address, which a host uses only before it has one.
+pub fn unspecified() -> (IpAddr, IpAddr) {
+    range("::", "::")
+}
+
+pub fn link_local() -> (IpAddr, IpAddr) {
     range("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
 }
 
@@ -228,7 +233,7 @@ fn source_routed_back(space: &mut Space, fib: &Fib) -> Set {
 }
 
 fn forwardable(space: &mut Space) -> Set {
-    let never = space.addresses(SOURCE, &[range("::", "::"), link_local()]);
+    let never = space.addresses(SOURCE, &[unspecified(), link_local()]);
     space.bdd.not(never)
 }
 

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 pub use bdd::{Bdd, Set, Var};
-pub use facts::openers;
+pub use facts::{Facts, link_local, openers, unspecified};
 
 use crate::model::Address;
 use crate::name::IfName;
