@@ -123,6 +123,13 @@ pub fn take_revision(site: &Site, actor: &Actor, version: u64, id: i64) -> Resul
     Ok(candidate)
 }
 
+/// Begins from one of the policies that come with the box.
+pub fn take_starting_point(site: &Site, actor: &Actor, version: u64, name: &str) -> Result<Candidate, Trouble> {
+    let point =
+        policy::starting_points().iter().find(|point| point.name == name).ok_or_else(|| Trouble::no_such("starting point", name))?;
+    save(site, actor, version, Sources::single(format!("{name}.yaml"), point.text))
+}
+
 /// The candidate judged, or its problems.
 pub fn judged(site: &Site, candidate: &Candidate) -> Result<Arc<Judged>, Trouble> {
     site.judgements.passed(&candidate.sources)
@@ -139,21 +146,14 @@ pub fn preview(site: &Site, candidate: &Candidate) -> Result<Preview, Trouble> {
         version: candidate.version,
         digest: judged.digest.0.clone(),
         running: before.map(|old| old.digest.0.clone()),
-        text_diff: diff_text(&old_text, &new_text),
+        text_diff: policy::diff_text(&old_text, &new_text),
         changes: changes(before.map_or(&nothing, |old| &old.plan), &judged.plan),
         plan: new_text,
     })
 }
 
-/// Until `policy::diff_text` is there: what is gone, then what is new.
-fn diff_text(old: &str, new: &str) -> String {
-    let gone = old.lines().filter(|line| !new.lines().any(|other| other == *line)).map(|line| format!("-{line}\n"));
-    let added = new.lines().filter(|line| !old.lines().any(|other| other == *line)).map(|line| format!("+{line}\n"));
-    gone.chain(added).collect()
-}
-
 /// Until `policy::changes` is there.
-fn changes(_old: &policy::Plan, _new: &policy::Plan) -> String {
+pub fn changes(_old: &policy::Plan, _new: &policy::Plan) -> String {
     String::new()
 }
 

@@ -39,6 +39,8 @@ pub mod secret;
 pub mod session;
 pub mod setup;
 pub mod site;
+#[cfg(test)]
+pub mod story;
 pub mod throttle;
 pub mod ticks;
 pub mod traffic;

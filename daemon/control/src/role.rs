@@ -82,6 +82,19 @@ impl Action {
         Action::RotateKeys,
     ];
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::View => "view",
+            Action::UseOwnAccount => "use-own-account",
+            Action::Edit => "edit",
+            Action::Apply => "apply",
+            Action::ViewUsers => "view-users",
+            Action::ManageUsers => "manage-users",
+            Action::Audit => "audit",
+            Action::RotateKeys => "rotate-keys",
+        }
+    }
+
     fn sentence(self) -> &'static str {
         match self {
             Action::View => "look at the box",

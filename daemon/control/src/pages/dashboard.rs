@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::format::{self, Clock, Stamp};
 use super::gate::{self, Headline};
-use super::spark::{Spark, spark};
 use super::page::{self, Page};
+use super::spark::{Spark, spark};
 use super::ui::{Badge, Bar, Fact, Place, Tone};
 use crate::http::{Access, Method, Response, Route, Visit};
 use crate::role::Action as May;
@@ -189,7 +189,8 @@ fn dropped(counters: &Counters) -> u64 {
 }
 
 pub fn is_posture_drop(id: &str) -> bool {
-    id.strip_prefix("posture/").is_some_and(|name| !name.starts_with("admin") && !name.starts_with("established") && !name.starts_with("accept"))
+    id.strip_prefix("posture/")
+        .is_some_and(|name| !name.starts_with("admin") && !name.starts_with("established") && !name.starts_with("accept"))
 }
 
 fn links(known: &Known) -> Vec<LinkRow> {

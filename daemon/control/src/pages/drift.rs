@@ -32,8 +32,13 @@ fn compare(visit: &Visit) -> Result<Response, Trouble> {
             let open = findings.iter().filter(|finding| !finding.repaired).count();
             let (tone, text) = match (open, findings.len()) {
                 (0, 0) => (flash::Tone::Ok, "Compared just now: the kernel holds exactly what the plan says.".to_owned()),
-                (0, repaired) => (flash::Tone::Ok, format!("Compared just now: {}.", format::plural(repaired, "difference was repaired", "differences were repaired"))),
-                (open, _) => (flash::Tone::Warn, format!("Compared just now: {}.", format::plural(open, "difference remains", "differences remain"))),
+                (0, repaired) => (
+                    flash::Tone::Ok,
+                    format!("Compared just now: {}.", format::plural(repaired, "difference was repaired", "differences were repaired")),
+                ),
+                (open, _) => {
+                    (flash::Tone::Warn, format!("Compared just now: {}.", format::plural(open, "difference remains", "differences remain")))
+                }
             };
             Ok(Response::see_other("/drift").flash(tone, text))
         }

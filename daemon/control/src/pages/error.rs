@@ -22,7 +22,13 @@ pub fn error_page(visit: &Visit, trouble: &Trouble) -> Response {
         let next = if visit.request.method.changes() { "/".to_owned() } else { visit.request.path.clone() };
         return Response::see_other(&format!("/login?next={}", query(&next)));
     }
-    let view = ErrorPage { status: trouble.status(), heading: trouble.title(), text: sentence(trouble), remedy: remedy(visit, trouble), links: links(visit) };
+    let view = ErrorPage {
+        status: trouble.status(),
+        heading: trouble.title(),
+        text: sentence(trouble),
+        remedy: remedy(visit, trouble),
+        links: links(visit),
+    };
     // A template that cannot be drawn must not hide why.
     let drawn = Page::new(visit, trouble.title()).status(trouble.status()).draw("error.html", &view);
     drawn.unwrap_or_else(|_| Response::text(trouble.status(), format!("{}\n\n{trouble}\n", trouble.title())))
@@ -40,7 +46,9 @@ fn sentence(trouble: &Trouble) -> String {
 fn remedy(visit: &Visit, trouble: &Trouble) -> Option<String> {
     match trouble {
         Trouble::Forbidden(_) => visit.visitor.as_ref().map(|actor| format!("You are signed in as {}, {}.", actor.user, actor.role)),
-        Trouble::ApplierAway(_) => Some("What was installed last stays in force. This page works again as soon as the applier does.".to_owned()),
+        Trouble::ApplierAway(_) => {
+            Some("What was installed last stays in force. This page works again as soon as the applier does.".to_owned())
+        }
         Trouble::TooMany { retry_after, .. } => Some(format!("Try again in {retry_after} s.")),
         Trouble::NotFound(_) => Some("It may have been removed, or the address has a slip.".to_owned()),
         _ => None,

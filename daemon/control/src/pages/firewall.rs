@@ -35,7 +35,11 @@ fn show(visit: &Visit, tab: &'static str) -> Result<Response, Trouble> {
         match visit.site.applier.kernel_ruleset() {
             Ok(text) => {
                 view.kernel = Some(ui::lines(&text));
-                view.kernel_text = format!("Read from the kernel at {}, {}", page::clock(visit).say(visit.site.now()), format::plural(text.lines().count(), "line", "lines"));
+                view.kernel_text = format!(
+                    "Read from the kernel at {}, {}",
+                    page::clock(visit).say(visit.site.now()),
+                    format::plural(text.lines().count(), "line", "lines")
+                );
             }
             Err(trouble) => view.nothing = format!("{trouble}."),
         }
@@ -188,7 +192,12 @@ pub fn firewall(tab: &'static str, config: Option<&Config>, sources: &Sources, c
             (page.pairs, page.more) = pairs(config, sources, counters, wanted);
             page.posture = posture(counters);
             if page.pairs.is_empty() {
-                page.nothing = if page.filtered { "No rule holds between these zones, so everything between them is dropped." } else { "The policy has no firewall rules, so everything is dropped." }.to_owned();
+                page.nothing = if page.filtered {
+                    "No rule holds between these zones, so everything between them is dropped."
+                } else {
+                    "The policy has no firewall rules, so everything is dropped."
+                }
+                .to_owned();
             }
         }
         "nat" => page.nat = nat(config, sources),
@@ -204,7 +213,9 @@ pub fn firewall(tab: &'static str, config: Option<&Config>, sources: &Sources, c
 fn filter(config: &Config, wanted: &Wanted) -> Vec<Field> {
     let zones = || {
         let all = std::iter::once(Choice::new("", "every zone"));
-        all.chain(config.zones.keys().map(|zone| Choice::new(zone.as_str(), zone.as_str()))).chain([Choice::new("box", "box (the gateway)")]).collect()
+        all.chain(config.zones.keys().map(|zone| Choice::new(zone.as_str(), zone.as_str())))
+            .chain([Choice::new("box", "box (the gateway)")])
+            .collect()
     };
     vec![Field::select("from", "From", wanted.from.clone(), zones()), Field::select("to", "To", wanted.to.clone(), zones())]
 }
@@ -225,13 +236,15 @@ fn pairs(config: &Config, sources: &Sources, counters: Option<&Counters>, wanted
             hidden += matching.len().saturating_sub(room);
             rows += matching.len().min(room);
             let text = format::plural(matching.len(), "rule", "rules");
-            let rules: Vec<RuleRow> = matching.iter().take(room).enumerate().map(|(at, rule)| row(at + 1, rule, sources, counters)).collect();
+            let rules: Vec<RuleRow> =
+                matching.iter().take(room).enumerate().map(|(at, rule)| row(at + 1, rule, sources, counters)).collect();
             if !rules.is_empty() {
                 shown.push(Pair { from: say_zone(from), to: say_zone(to), text, rules });
             }
         }
     }
-    let more = (hidden > 0).then(|| format!("{} more are not shown. Choose a pair of zones above.", format::plural(hidden, "rule", "rules")));
+    let more =
+        (hidden > 0).then(|| format!("{} more are not shown. Choose a pair of zones above.", format::plural(hidden, "rule", "rules")));
     (shown, more)
 }
 
@@ -384,7 +397,8 @@ fn services(config: &Config, sources: &Sources) -> Vec<ServiceRow> {
 }
 
 fn service_items(service: &Service) -> Vec<String> {
-    let ports = |protocol: &'static str, ports: &[PortRange]| ports.iter().map(move |ports| format!("{protocol}/{ports}")).collect::<Vec<_>>();
+    let ports =
+        |protocol: &'static str, ports: &[PortRange]| ports.iter().map(move |ports| format!("{protocol}/{ports}")).collect::<Vec<_>>();
     [
         ports("tcp", &service.tcp),
         ports("udp", &service.udp),
@@ -406,7 +420,8 @@ fn say_zone(zone: &ZoneTerm) -> String {
 
 /// How many rules of each action are switched on, for the list of resources.
 pub fn say_rules(rules: &[policy::model::Located<FirewallRule>]) -> String {
-    let zones: BTreeSet<String> = rules.iter().flat_map(|rule| rule.value.from.iter().chain(&rule.value.to)).map(ZoneTerm::to_string).collect();
+    let zones: BTreeSet<String> =
+        rules.iter().flat_map(|rule| rule.value.from.iter().chain(&rule.value.to)).map(ZoneTerm::to_string).collect();
     let accepts = rules.iter().filter(|rule| rule.value.enabled && rule.value.action == Action::Accept).count();
     let zones: Vec<String> = zones.into_iter().collect();
     format!("{}, {accepts} of them accept; {}", format::plural(rules.len(), "rule", "rules"), zones.join(", "))

@@ -125,7 +125,10 @@ mod tests {
     #[test]
     fn numbers_are_grouped_and_scaled() {
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([bytes(0), bytes(999), bytes(1000), bytes(15_300_000), bytes(999_999)], ["0 B", "999 B", "1.00 kB", "15.3 MB", "1.00 MB"]);
+        assert_eq!(
+            [bytes(0), bytes(999), bytes(1000), bytes(15_300_000), bytes(999_999)],
+            ["0 B", "999 B", "1.00 kB", "15.3 MB", "1.00 MB"]
+        );
         assert_eq!([rate(0.0), rate(125_000.0)], ["0 bit/s", "1.00 Mbit/s"]);
         assert_eq!([left(9), left(125), left(3600)], ["9 s", "2:05", "1:00:00"]);
     }

@@ -130,7 +130,8 @@ fn here(visit: &Visit) -> String {
     if request.method.changes() {
         return section(&request.path).to_owned();
     }
-    let pairs: Vec<String> = request.query.names().map(|name| format!("{}={}", super::ui::query(name), super::ui::query(request.query.text(name)))).collect();
+    let pairs: Vec<String> =
+        request.query.names().map(|name| format!("{}={}", super::ui::query(name), super::ui::query(request.query.text(name)))).collect();
     if pairs.is_empty() { request.path.clone() } else { format!("{}?{}", request.path, pairs.join("&")) }
 }
 

@@ -59,11 +59,19 @@ pub fn counters(at: u64) -> Counters {
         rx_packets: seconds,
         tx_packets: seconds,
     };
-    let rules = [("lan-out/web", 81_234, 91_000_000), ("lan-out/dns", 5_120, 410_000), ("posture/invalid", 311, 20_000), ("guest/web", 9_023, 8_100_000)];
+    let rules = [
+        ("lan-out/web", 81_234, 91_000_000),
+        ("lan-out/dns", 5_120, 410_000),
+        ("posture/invalid", 311, 20_000),
+        ("guest/web", 9_023, 8_100_000),
+    ];
     Counters {
         at,
         rules: rules.into_iter().map(|(id, packets, bytes)| (id.to_owned(), Tally { packets, bytes })).collect(),
-        links: BTreeMap::from([("wan0".to_owned(), link("203.0.113.2/24", 1_250_000)), ("lan0".to_owned(), link("192.168.2.1/24", 900_000))]),
+        links: BTreeMap::from([
+            ("wan0".to_owned(), link("203.0.113.2/24", 1_250_000)),
+            ("lan0".to_owned(), link("192.168.2.1/24", 900_000)),
+        ]),
         connections: 312,
         connections_max: 262_144,
     }

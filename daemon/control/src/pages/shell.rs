@@ -71,7 +71,8 @@ pub fn themes(chosen: Option<&str>) -> Vec<Theme> {
 /// `section` is the page's place: the first part of its path.
 pub fn nav(section: &str, sees: Sees, status: Option<&Status>, candidate: bool) -> Vec<Vec<NavItem>> {
     let open = status.map_or(0, |status| status.drift.iter().filter(|finding| !finding.repaired).count());
-    let item = |href: &'static str, icon: &'static str, label: &'static str| NavItem { href, icon, label, current: href == section, count: None };
+    let item =
+        |href: &'static str, icon: &'static str, label: &'static str| NavItem { href, icon, label, current: href == section, count: None };
     let mut policies = item("/policies", "policies", "Policies");
     policies.count = candidate.then(|| Badge::new(Tone::Info, "changed"));
     let mut drift = item("/drift", "drift", "Drift");
@@ -89,7 +90,12 @@ pub fn nav(section: &str, sees: Sees, status: Option<&Status>, candidate: bool) 
         records.push(item("/audit", "audit", "Audit"));
     }
     vec![
-        vec![item("/", "dashboard", "Dashboard"), item("/firewall", "firewall", "Firewall"), policies, item("/explain", "explain", "Explain")],
+        vec![
+            item("/", "dashboard", "Dashboard"),
+            item("/firewall", "firewall", "Firewall"),
+            policies,
+            item("/explain", "explain", "Explain"),
+        ],
         records,
         people,
     ]

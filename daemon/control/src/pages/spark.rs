@@ -40,7 +40,8 @@ fn points(rates: &[Option<Rate>]) -> Vec<(usize, Rate)> {
     let mean = |(back, group): (usize, &[Option<Rate>])| {
         let known: Vec<&Rate> = group.iter().flatten().collect();
         let count = known.len() as f64;
-        let rate = Rate { rx: known.iter().map(|rate| rate.rx).sum::<f64>() / count, tx: known.iter().map(|rate| rate.tx).sum::<f64>() / count };
+        let rate =
+            Rate { rx: known.iter().map(|rate| rate.rx).sum::<f64>() / count, tx: known.iter().map(|rate| rate.tx).sum::<f64>() / count };
         (!known.is_empty()).then(|| (right - back, rate))
     };
     let mut points: Vec<_> = rates.rchunks(PER_POINT).enumerate().filter_map(mean).collect();

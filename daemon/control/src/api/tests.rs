@@ -1,0 +1,315 @@
+//! The API as a program meets it: every documented operation is asked, and what comes back has the documented shape.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{Answer, Operation, openapi, operations, routes};
+use crate::http::{Access, Method};
+use crate::role::Role;
+use crate::story::{self, PASSWORD, Story};
+
+#[test]
+fn every_route_is_in_the_document_and_nothing_else_is() {
+    let document = openapi::document();
+    let documented: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), format!("/api/v1{path}")))
+        })
+        .collect();
+    let served: BTreeSet<(String, String)> = routes().map(|route| (route.method.name().to_owned(), route.path.to_owned())).collect();
+    assert_eq!(documented, served);
+    assert_eq!(operations().count(), served.len(), "an operation stands twice in the table");
+}
+
+#[test]
+fn every_reference_in_the_document_leads_somewhere() {
+    let document = openapi::document();
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    assert!(references.len() > 50);
+    for reference in references {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
+    }
+}
+
+#[test]
+fn every_operation_answers_as_documented() {
+    let story = Story::with_people();
+    story.box_.lock().unwrap().install(story::policy("first"), "console");
+    story.poll();
+    let digest = policy::judge(&story::policy("second")).unwrap().digest.0;
+    // In this order one leads to the next.
+    let calls: Vec<(&str, &str, Option<Value>)> = vec![
+        ("GET", "/openapi.json", None),
+        ("POST", "/tokens", Some(json!({ "user": "admin", "password": PASSWORD }))),
+        ("POST", "/tokens/renew", None),
+        ("GET", "/account", None),
+        ("GET", "/account/sessions", None),
+        ("GET", "/account/keys", None),
+        ("POST", "/account/keys", Some(json!({ "name": "backup", "role": "viewer", "days": 30 }))),
+        ("DELETE", "/account/keys/5", None),
+        ("GET", "/users", None),
+        ("POST", "/users", Some(json!({ "name": "ada", "role": "viewer", "password": "analytical engine 1843" }))),
+        ("GET", "/users/ada", None),
+        ("PATCH", "/users/ada", Some(json!({ "role": "operator", "disabled": true }))),
+        ("POST", "/users/ada/sign-out", None),
+        ("GET", "/users/ada/sessions", None),
+        ("GET", "/users/viewer/keys", None),
+        ("DELETE", "/users/viewer/keys/3", None),
+        ("DELETE", "/users/ada", None),
+        ("GET", "/signing-keys", None),
+        ("POST", "/signing-keys", None),
+        ("GET", "/status", None),
+        ("GET", "/counters", None),
+        ("GET", "/kernel-ruleset", None),
+        ("POST", "/drift", None),
+        ("GET", "/running", None),
+        ("GET", "/plan?of=running", None),
+        ("POST", "/check", Some(json!({ "sources": story::policy("x") }))),
+        ("POST", "/diff", Some(json!({ "from": story::policy("x"), "to": story::policy("y") }))),
+        ("GET", "/starting-points", None),
+        ("GET", "/candidate", None),
+        ("PUT", "/candidate", Some(json!({ "version": 0, "sources": { "junk.yaml": "kind: [" } }))),
+        ("POST", "/candidate/take", Some(json!({ "version": 1, "startingPoint": "home" }))),
+        ("DELETE", "/candidate", None),
+        ("PUT", "/candidate/files/box.yaml", Some(json!({ "version": 3, "text": story::policy("second").0["box.yaml"] }))),
+        ("PUT", "/candidate/files/more.yaml", Some(json!({ "version": 4, "text": "" }))),
+        ("DELETE", "/candidate/files/more.yaml", None),
+        ("GET", "/candidate/preview", None),
+        ("POST", "/candidate/apply", Some(json!({ "digest": digest, "message": "rename", "confirmWithin": 30 }))),
+        ("POST", "/trial/confirm", Some(json!({ "generation": 2 }))),
+        ("POST", "/generations/1/go-back", None),
+        ("POST", "/trial/go-back", None),
+        ("GET", "/revisions", None),
+        ("GET", "/revisions/1", None),
+        ("POST", "/revisions/4/dismiss", None),
+        ("GET", "/audit", None),
+        ("GET", "/audit/verify", None),
+        ("GET", "/audit/export", None),
+        ("POST", "/account/sign-out", None),
+        ("POST", "/account/password", Some(json!({ "old": PASSWORD, "password": "another horse and battery" }))),
+    ];
+    let mut asked = BTreeSet::from(["POST /setup", "DELETE /account/sessions/{id}"]);
+    for (method, target, body) in calls {
+        let method = Method::from_name(method).unwrap();
+        let Some(operation) = find(method, target) else { panic!("{target} is not in the table") };
+        asked.insert(label(operation));
+        if target == "/trial/confirm" {
+            story.later(1);
+        }
+        if target == "/revisions/4/dismiss" {
+            waiting_revision(&story);
+        }
+        let (status, answer) = story.api(Role::Admin, method, target, body);
+        match operation.answer {
+            Answer::Nothing => assert_eq!(status, 204, "{method:?} {target}: {answer}"),
+            Answer::Json(expected, schema) => {
+                assert_eq!(status, expected, "{method:?} {target}: {answer:#}");
+                assert_valid(&answer, schema, &format!("{method:?} {target}"));
+            }
+        }
+    }
+    let all: BTreeSet<&str> = operations().map(label).collect();
+    assert_eq!(asked, all, "this test asks every operation");
+}
+
+#[test]
+fn the_first_admin_is_made_over_the_api_and_sessions_can_be_ended() {
+    let story = Story::new();
+    crate::setup::offer(&story.site).unwrap();
+    let code = std::fs::read_to_string(story.folder.path().join("setup-code")).unwrap();
+    let send = |path: &str, body: Value| {
+        let mut request = story.request(Method::Post, &format!("/api/v1{path}"));
+        request.headers.insert("content-type".to_owned(), "application/json".to_owned());
+        request.body = body.to_string().into_bytes();
+        story::answer(&story.send(&request))
+    };
+    let body = |code: &str| json!({ "code": code, "user": "grace", "password": "nanoseconds of wire" });
+    let (status, wrong) = send("/setup", body("AAAAA-AAAAA-AAAAA"));
+    assert_eq!((status, &wrong["errors"][0]["field"]), (422, &json!("code")));
+    assert_valid(&wrong, "Problem", "a wrong code");
+    assert_eq!(send("/setup", body(&code.trim().to_lowercase().replace('-', " "))).0, 204);
+    assert_eq!(send("/setup", body(code.trim())).0, 404, "the code works once");
+    assert!(!story.folder.path().join("setup-code").exists());
+
+    let secret = crate::login::sign_in(&story.site, &story.request(Method::Post, "/login"), "grace", "nanoseconds of wire").unwrap();
+    let sessions = story.with_cookie(Method::Get, "/api/v1/account/sessions", &secret);
+    let (_, list) = story::answer(&story.send(&sessions));
+    assert_valid(&list, "Sessions", "sessions");
+    let mut end = story.with_cookie(Method::Delete, &format!("/api/v1/account/sessions/{}", list[0]["id"]), &secret);
+    assert_eq!(story.send(&end).status, 403, "a change by cookie needs the token");
+    end.headers.insert("x-csrf-token".to_owned(), crate::csrf::token(&secret));
+    assert_eq!(story.send(&end).status, 204);
+    assert_eq!(story.send(&sessions).status, 401, "the session is gone");
+}
+
+#[test]
+fn every_operation_asks_who_you_are_and_every_role_gets_exactly_its_own() {
+    let story = Story::with_people();
+    for operation in operations() {
+        let target: String =
+            operation.path.split('/').map(|part| if part.starts_with('{') { "0" } else { part }).collect::<Vec<_>>().join("/");
+        let Access::May(action) = operation.access else { continue };
+        let anonymous = story.request(operation.method, &format!("/api/v1{target}"));
+        assert_eq!(story.send(&anonymous).status, 401, "{} without signing in", label(operation));
+        for role in Role::ALL {
+            // Without a body nothing is changed, but who may has been decided before.
+            let harmless = operation.body.is_some() || operation.method == Method::Get || operation.path.contains('{');
+            if role.may(action) && !harmless {
+                continue;
+            }
+            let (status, answer) = story.api(role, operation.method, &target, None);
+            assert_eq!(status == 403, !role.may(action), "{} as {role}: {status} {answer}", label(operation));
+        }
+    }
+}
+
+#[test]
+fn problems_name_the_field_and_the_remedy() {
+    let story = Story::with_people();
+    let cases = [
+        (Method::Post, "/users", json!({ "name": "a b", "role": "viewer", "password": PASSWORD }), "name"),
+        (Method::Post, "/users", json!({ "name": "ada", "role": "viewer", "password": "short" }), "password"),
+        (Method::Post, "/users", json!({ "name": "ada", "role": "king", "password": PASSWORD }), "body"),
+        (Method::Post, "/account/keys", json!({ "name": "x", "role": "viewer", "days": 0 }), "days"),
+        (Method::Put, "/candidate/files/..%2fpasswd", json!({ "version": 0, "text": "" }), ""),
+        (Method::Put, "/candidate/files/passwd", json!({ "version": 0, "text": "" }), "file"),
+    ];
+    for (method, path, body, field) in cases {
+        if field.is_empty() {
+            assert!(
+                crate::http::Request::new(method, &format!("/api/v1{path}"), Default::default()).is_none()
+                    || story.api(Role::Admin, method, path, Some(body)).0 >= 400
+            );
+            continue;
+        }
+        let (status, problem) = story.api(Role::Admin, method, path, Some(body));
+        assert_eq!((status, problem["errors"][0]["field"].as_str()), (422, Some(field)), "{path}: {problem}");
+        assert_valid(&problem, "Problem", path);
+    }
+    let (status, stale) = story.api(Role::Admin, Method::Put, "/candidate", Some(json!({ "version": 77, "sources": {} })));
+    assert_eq!(status, 409, "{stale}");
+}
+
+fn waiting_revision(story: &Story) {
+    use crate::revision::{self, FoundIn, New, Outcome};
+    let sources = story::policy("waiting");
+    let new = New {
+        author: "hot-reload",
+        origin: FoundIn::HotReload,
+        message: "",
+        sources: &sources,
+        digest: None,
+        generation: None,
+        outcome: Outcome::Waiting,
+    };
+    let id = story.site.change(&crate::Actor::the_box("hot-reload"), |ledger| revision::add(ledger, &new)).unwrap();
+    assert_eq!(id, 4);
+}
+
+fn find(method: Method, target: &str) -> Option<&'static Operation> {
+    let path = target.split('?').next()?;
+    let fits = |pattern: &str| {
+        pattern.split('/').count() == path.split('/').count()
+            && pattern.split('/').zip(path.split('/')).all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
+    };
+    operations().find(|operation| operation.method == method && fits(operation.path))
+}
+
+fn label(operation: &Operation) -> &'static str {
+    format!("{} {}", operation.method.name(), operation.path).leak()
+}
+
+fn collect_references(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            into.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            map.values().for_each(|value| collect_references(value, into));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect_references(value, into)),
+        _ => {}
+    }
+}
+
+fn assert_valid(value: &Value, schema: &str, what: &str) {
+    let document = openapi::document();
+    let reference = json!({ "$ref": format!("#/components/schemas/{schema}") });
+    if let Err(why) = validate(value, &reference, &document, schema) {
+        panic!("{what} does not answer as documented: {why}\n{value:#}");
+    }
+}
+
+/// As much of JSON Schema as the document uses; what it does not know it refuses.
+fn validate(value: &Value, schema: &Value, document: &Value, at: &str) -> Result<(), String> {
+    let schema = schema.as_object().ok_or("a schema is an object")?;
+    for (word, wanted) in schema {
+        match word.as_str() {
+            "description" => {}
+            "$ref" => {
+                let pointer = wanted.as_str().unwrap_or("").trim_start_matches('#');
+                validate(value, document.pointer(pointer).ok_or(format!("{wanted} leads nowhere"))?, document, at)?;
+            }
+            "anyOf" => {
+                let options = wanted.as_array().ok_or("anyOf is a list")?;
+                if !options.iter().any(|option| validate(value, option, document, at).is_ok()) {
+                    return Err(format!("{at}: {value} fits none of {wanted}"));
+                }
+            }
+            "enum" if !wanted.as_array().is_some_and(|options| options.contains(value)) => {
+                return Err(format!("{at}: {value} is not one of {wanted}"));
+            }
+            "type" if !wanted.as_array().map_or(&[wanted.clone()][..], Vec::as_slice).iter().any(|kind| is(value, kind)) => {
+                return Err(format!("{at}: {value} is not of type {wanted}"));
+            }
+            "pattern" if !value.as_str().is_some_and(|text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())) => {
+                return Err(format!("{at}: {value} is not a digest"));
+            }
+            "required" => {
+                let missing = wanted.as_array().into_iter().flatten().find(|name| value.get(name.as_str().unwrap_or("")).is_none());
+                if let Some(name) = missing {
+                    return Err(format!("{at}: {name} is missing"));
+                }
+            }
+            "items" => value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .enumerate()
+                .try_for_each(|(n, item)| validate(item, wanted, document, &format!("{at}[{n}]")))?,
+            "properties" => wanted.as_object().into_iter().flatten().try_for_each(|(name, schema)| match value.get(name) {
+                Some(value) => validate(value, schema, document, &format!("{at}.{name}")),
+                None => Ok(()),
+            })?,
+            "additionalProperties" => {
+                let known = schema.get("properties").and_then(Value::as_object);
+                for (name, value) in
+                    value.as_object().into_iter().flatten().filter(|(name, _)| !known.is_some_and(|known| known.contains_key(*name)))
+                {
+                    if wanted == &Value::Bool(false) {
+                        return Err(format!("{at}: {name} is not documented"));
+                    }
+                    validate(value, wanted, document, &format!("{at}.{name}"))?;
+                }
+            }
+            "enum" | "type" | "pattern" => {}
+            other => return Err(format!("{at}: the test does not know {other}")),
+        }
+    }
+    Ok(())
+}
+
+fn is(value: &Value, kind: &Value) -> bool {
+    match kind.as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_u64() || value.is_i64(),
+        Some("boolean") => value.is_boolean(),
+        Some("null") => value.is_null(),
+        _ => false,
+    }
+}
