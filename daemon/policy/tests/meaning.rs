@@ -19,7 +19,9 @@ fn the_first_matching_rule_of_the_policy_decides() {
     let (mut forwarded, mut decided) = (0, 0);
     for seed in 0..120 {
         let mut random = Random::seeded(seed);
-        let Ok(checked) = load(&Sources::single("random.yaml", without_nat(&policies::policy(&mut random)))) else { continue };
+        let text = without_nat(&policies::policy(&mut random));
+        let text = other_times(&mut random, &text);
+        let Ok(checked) = load(&Sources::single("random.yaml", text)) else { continue };
         let plan = compile(&checked);
         // None is a box whose timetables nobody keeps: what they permit is closed.
         let minute = random.chance(70).then(|| random.below(7 * 24 * 60) as u16);
@@ -60,6 +62,13 @@ fn the_first_matching_rule_of_the_policy_decides() {
 /// Translations change what the rules see; they have their own tests.
 fn without_nat(text: &str) -> String {
     text.split("---\n").filter(|document| !document.contains("kind: NatPolicy")).collect::<Vec<_>>().join("---\n")
+}
+
+/// Timetables past midnight, around the end of the week, and of whole days.
+fn other_times(random: &mut Random, text: &str) -> String {
+    let days = *random.one(&["mon, wed", "sun", "fri, sat, sun", "tue"]);
+    let (from, until) = *random.one(&[("08:00", "18:00"), ("22:00", "06:00"), ("18:30", "24:00"), ("00:00", "24:00")]);
+    text.replace("days: [mon, wed], from: \"08:00\", until: \"18:00\"", &format!("days: [{days}], from: \"{from}\", until: \"{until}\""))
 }
 
 fn first_match(checked: &Checked, packet: &Packet, to: &Egress, minute: Option<u16>) -> Option<(String, Action)> {
