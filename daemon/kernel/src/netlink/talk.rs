@@ -116,6 +116,24 @@ impl Talk {
         }
     }
 
+    /// Joins a multicast group; what it says is read by [`Talk::drain`].
+    pub fn join(&mut self, group: u32) -> io::Result<()> {
+        self.socket.add_membership(group)
+    }
+
+    /// Reads what has come without waiting; ends with `WouldBlock`.
+    pub fn drain(&mut self, mut visit: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        loop {
+            self.buffer.clear();
+            self.socket.recv(&mut self.buffer, libc::MSG_DONTWAIT)?;
+            let mut rest = &self.buffer[..];
+            while let Some((kind, _, _, body, after)) = split(rest) {
+                rest = after;
+                visit(kind, body);
+            }
+        }
+    }
+
     /// Sends a dump request (`seq` as it was written) and collects the messages of the answer. EINTR when the table changed meanwhile.
     pub fn dump(&mut self, request: &[u8], seq: u32, mut visit: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.send(request)?;

@@ -20,6 +20,7 @@ mod monitor;
 mod rule;
 mod set;
 mod table;
+mod text;
 
 pub use element::{HeldElement, NewElement};
 pub use monitor::{Change, Monitor, Who};
@@ -213,8 +214,8 @@ impl Nft {
     }
 
     /// What the kernel holds in these `inet` tables, in nft's own language, with live counters.
-    pub fn text(&mut self, _tables: &[&str]) -> Result<String, Error> {
-        Ok(String::new())
+    pub fn text(&mut self, tables: &[&str]) -> Result<String, Error> {
+        Ok(text::of(&self.settled(|talk| facts::of_kernel(talk, tables, &|_| true))?))
     }
 
     /// Adds elements to a named set, all or none. An element that exists already is left as it is (its timeout too:

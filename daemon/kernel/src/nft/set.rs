@@ -101,12 +101,12 @@ const ANONYMOUS: u32 = 0x1;
 const CONSTANT: u32 = 0x2;
 pub const INTERVAL: u32 = 0x4;
 const MAP: u32 = 0x8;
-const TIMEOUT: u32 = 0x10;
+pub const TIMEOUT: u32 = 0x10;
 const CONCAT: u32 = 0x80;
 /// An element that ends an interval: the first key that is no longer in it.
 pub const INTERVAL_END: u32 = 0x1;
 /// The data type that means verdicts (NFT_DATA_VERDICT).
-const VERDICTS: u32 = 0xffff_ff00;
+pub const VERDICTS: u32 = 0xffff_ff00;
 
 /// The comment in a set's userdata (NFTNL_UDATA_SET_COMMENT).
 pub const COMMENT: u8 = 7;

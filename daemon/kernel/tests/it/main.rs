@@ -2,5 +2,6 @@
 
 mod build;
 mod encoding;
+mod living;
 mod routing;
 mod space;
