@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args as Group, Parser, Subcommand};
 
 use crate::trouble::EXIT_CODES;
 
@@ -46,6 +46,16 @@ pub enum Command {
         /// Compare the compiled plans line by line instead of the policies' text
         #[arg(long)]
         plan: bool,
+    },
+    /// Follows one packet through a policy: the verdict, the translations, and the line that decides
+    Explain {
+        /// The running policy without one
+        #[arg(value_name = "PATH")]
+        paths: Vec<String>,
+        #[command(flatten)]
+        packet: Packet,
+        #[arg(long)]
+        json: bool,
     },
     /// Lists the starting points, or prints one: a complete, commented policy to change
     New {
@@ -103,4 +113,42 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The first packet of a connection. What is not said is chosen as an ordinary host of the zone would.
+#[derive(Group)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["tcp", "udp", "icmp", "icmpv6", "service"]))]
+pub struct Packet {
+    /// A zone or port, with or without an address, or `box`: lan:192.168.2.10
+    #[arg(long)]
+    pub from: String,
+    /// An address, or `box`
+    #[arg(long)]
+    pub to: String,
+    /// TCP to this port
+    #[arg(long, value_name = "PORT")]
+    tcp: Option<String>,
+    /// UDP to this port
+    #[arg(long, value_name = "PORT")]
+    udp: Option<String>,
+    /// ICMP of this type, by number or name: echo-request
+    #[arg(long, value_name = "TYPE")]
+    icmp: Option<String>,
+    /// ICMPv6 of this type
+    #[arg(long, value_name = "TYPE")]
+    icmpv6: Option<String>,
+    /// Anything else: sctp/5000, gre, proto/89
+    #[arg(long)]
+    service: Option<String>,
+    /// A time of the week, where schedules matter: "mon 12:00"
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+}
+
+impl Packet {
+    pub fn service(&self) -> String {
+        let with = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}/{value}"));
+        let named = [with("tcp", &self.tcp), with("udp", &self.udp), with("icmp", &self.icmp), with("icmpv6", &self.icmpv6)];
+        named.into_iter().flatten().next().or_else(|| self.service.clone()).unwrap_or_default()
+    }
 }

@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod counters;
 mod diff;
+mod explain;
 mod new;
 mod plan;
 mod sources;
@@ -26,6 +27,7 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         Command::Check { paths, json } => check::run(&paths, json, &applier),
         Command::Plan { paths, digest, ruleset } => plan::run(&paths, digest, ruleset, &applier),
         Command::Diff { old, new, plan } => diff::run(old, new, plan, &applier),
+        Command::Explain { paths, packet, json } => explain::run(&paths, &packet, json, &applier),
         Command::New { name, output } => new::run(name.as_deref(), output),
         Command::Apply { paths, confirm_within, yes, json } => apply::run(&paths, confirm_within, yes, json, &applier),
         Command::Confirm { generation, json } => trial::confirm(generation, json, &applier),
