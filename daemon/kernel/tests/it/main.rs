@@ -5,3 +5,4 @@ mod encoding;
 mod living;
 mod routing;
 mod space;
+mod takeover;
