@@ -1,6 +1,7 @@
 //! Small folders named for a behaviour: `cases/<area>/<behaviour>/`, `config.yaml` in, `problems.txt` or `plan.txt` out.
 //!
-//! With a `questions.txt` beside it (one a line: `lan:192.168.2.10 1.1.1.1 tcp/443 [mon 12:00]`) the answers are in `explained.txt`.
+//! With a `questions.txt` beside it (one a line: `lan:192.168.2.10 1.1.1.1 tcp/443 [mon 12:00]`) the answers are in `explained.txt`; with a
+//! `before.yaml`, what changes from it to `config.yaml` is in `changes.txt`.
 //! Policies with assertions are proved.
 //!
 //! A config without a System of its own stands on `cases/base.yaml`, so that it shows only what it is about.
@@ -44,6 +45,10 @@ fn outcome(folder: &Path, base: &str) -> (&'static str, String) {
     };
     if let Ok(questions) = fs::read_to_string(folder.join("questions.txt")) {
         return ("explained.txt", questions.lines().map(|question| explained(&judged, question)).collect::<Vec<_>>().join("\n"));
+    }
+    if let Ok(before) = fs::read_to_string(folder.join("before.yaml")) {
+        let before = judge(&sources(&before, base)).unwrap_or_else(|problems| panic!("{}: before.yaml: {problems}", folder.display()));
+        return ("changes.txt", policy::changes(&before.plan, &judged.plan).to_string());
     }
     ("plan.txt", relevant(&judged.plan.to_string(), &text))
 }

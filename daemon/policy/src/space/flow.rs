@@ -118,6 +118,27 @@ impl Flow {
     }
 }
 
+/// The comment of the rules that let administrators in.
+const ADMINISTRATION: &str = "admin access";
+
+impl Flow {
+    /// What the input rules for administrators match.
+    pub fn administration(&self, space: &mut Space, world: &World) -> Set {
+        let mut summaries = Summaries::new(world);
+        let mut found = Vec::new();
+        for (table, name, _) in world.base_chains(Hook::Input) {
+            for (number, rule) in table.chains.get(name).map_or(&[][..], |chain| &chain.rules).iter().enumerate() {
+                if rule.comment.as_deref() == Some(ADMINISTRATION) {
+                    found.push(summaries.matched(space, &self.facts, table, (name, number), rule));
+                }
+            }
+        }
+        let to_box = space.the_box(OIF);
+        let any = space.bdd.any(&found);
+        space.bdd.and(any, to_box)
+    }
+}
+
 /// With every limit not exhausted.
 pub fn within_limits(space: &mut Space, set: Set) -> Set {
     let limits = space.free_where(|free| matches!(free, Free::Limit { .. }));

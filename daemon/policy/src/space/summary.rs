@@ -123,6 +123,11 @@ impl<'a> Summaries<'a> {
         }
     }
 
+    /// The packets that a rule matches by itself, whatever stands before it.
+    pub fn matched(&mut self, space: &mut Space, facts: &Facts, table: &Table, place: (&str, usize), rule: &Rule) -> Set {
+        self.rule(space, facts, table, place, rule, Class::default()).0
+    }
+
     /// Which packets the rule matches, their class after its statements, and where they go.
     fn rule<'r>(
         &mut self,
