@@ -69,7 +69,8 @@ impl Services {
 
     fn run_checker(&self, name: &str, command: &mut Command) -> Result<(), String> {
         let begun = Instant::now();
-        command.env("PORTCULLIS_RUN_DIR", &self.run).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // While it is only checked the config needs no certificate, which the applier may not read.
+        command.env("PORTCULLIS_RUN_DIR", &self.run).env("PORTCULLIS_CHECK", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("the checker of {name} did not start: {error}"))?;
         let status = loop {
             match child.try_wait() {

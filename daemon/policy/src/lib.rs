@@ -27,6 +27,7 @@ pub mod problem;
 pub mod prove;
 pub mod read;
 pub mod ruleset;
+pub mod services;
 pub mod shape;
 pub mod simulate;
 pub mod source;

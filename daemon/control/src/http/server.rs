@@ -72,6 +72,7 @@ fn work(server: &tiny_http::Server, site: &Arc<Site>, router: &Router, streams: 
         // A mistake of ours ends one request, never the pages.
         let response = panic::catch_unwind(panic::AssertUnwindSafe(|| answer(&mut incoming, site, router)));
         let response = response.unwrap_or_else(|_| Response::text(500, "Something went wrong in Portcullis; the log tells more."));
+        drain(&mut incoming);
         respond(incoming, response, site, streams);
     }
 }
@@ -94,6 +95,12 @@ fn answer(incoming: &mut tiny_http::Request, site: &Site, router: &Router) -> Re
         Ok(_) => router.serve(site, &request, admitted),
         Err(_) => Response::text(400, "the body ended early"),
     }
+}
+
+/// What is left of a body must not be read as the next request of this connection, nor be taken into memory at once, as tiny_http would.
+fn drain(incoming: &mut tiny_http::Request) {
+    // An error ends the connection, which is what is wanted then.
+    let _ = io::copy(incoming.as_reader(), &mut io::sink());
 }
 
 fn headers(incoming: &tiny_http::Request) -> BTreeMap<String, String> {

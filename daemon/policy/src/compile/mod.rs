@@ -68,8 +68,8 @@ pub fn compile(checked: &Checked) -> Plan {
         sysctls: sysctls::wanted(config),
         ruleset: Ruleset { tables: vec![table.with_address_sets(context).table()] },
         schedules,
-        files: BTreeMap::new(),
-        units: BTreeMap::new(),
+        files: crate::services::files(checked),
+        units: crate::services::units(checked),
     }
 }
 
