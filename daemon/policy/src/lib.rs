@@ -17,6 +17,7 @@ pub mod check;
 pub mod compile;
 pub mod diff;
 pub mod explain;
+pub mod edit;
 pub mod judge;
 pub mod meaning;
 pub mod messages;
