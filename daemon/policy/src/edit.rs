@@ -38,7 +38,8 @@ pub enum Refused {
 
 /// Every resource that can be told apart, in the order of files and lines.
 pub fn resources(sources: &Sources) -> Vec<Entry<'_>> {
-    let in_file = |(file, text)| found(text).map(move |Found { kind, name, body, line, .. }| Entry { kind, name, file, line, text: &text[body] });
+    let in_file =
+        |(file, text)| found(text).map(move |Found { kind, name, body, line, .. }| Entry { kind, name, file, line, text: &text[body] });
     sources.0.iter().map(|(file, text)| (file.as_str(), text.as_str())).flat_map(in_file).collect()
 }
 
@@ -50,7 +51,8 @@ pub fn replace(sources: &Sources, kind: &str, name: &str, text: &str) -> Result<
     }
     let (file, place) = only(sources, kind, name)?;
     // A body that begins on the line of its `---` takes that line with it.
-    let marker = if place.document.start == place.body.start && sources.0[&file][place.body.clone()].starts_with("---") { "---\n" } else { "" };
+    let marker =
+        if place.document.start == place.body.start && sources.0[&file][place.body.clone()].starts_with("---") { "---\n" } else { "" };
     Ok(spliced(sources, &file, place.body, &format!("{marker}{}", new.text)))
 }
 
@@ -109,9 +111,10 @@ fn alone(text: &str) -> Result<Alone, Refused> {
     let (kind, name) = identity(own).ok_or_else(|| {
         Refused::NotOne("`kind` and `metadata.name` cannot be read from it; check its indentation, quotes and brackets".to_owned())
     })?;
-    let own = own.strip_prefix("---").filter(|rest| is_bare(rest.lines().next().unwrap_or_default())).map_or(own, |rest| {
-        rest.split_once('\n').map_or("", |(_, rest)| rest)
-    });
+    let own = own
+        .strip_prefix("---")
+        .filter(|rest| is_bare(rest.lines().next().unwrap_or_default()))
+        .map_or(own, |rest| rest.split_once('\n').map_or("", |(_, rest)| rest));
     let own = own.trim_start_matches(['\n', '\r']);
     let end = if own.ends_with('\n') { "" } else { "\n" };
     Ok(Alone { kind, name, text: format!("{own}{end}") })
@@ -129,7 +132,11 @@ fn found(text: &str) -> impl Iterator<Item = Found> {
 }
 
 fn only(sources: &Sources, kind: &str, name: &str) -> Result<(String, Found), Refused> {
-    let mut places = sources.0.iter().flat_map(|(file, text)| found(text).map(move |found| (file, found))).filter(|(_, found)| found.kind == kind && found.name == name);
+    let mut places = sources
+        .0
+        .iter()
+        .flat_map(|(file, text)| found(text).map(move |found| (file, found)))
+        .filter(|(_, found)| found.kind == kind && found.name == name);
     let (kind, name) = (kind.to_owned(), name.to_owned());
     match (places.next(), places.next()) {
         (None, _) => Err(Refused::NotThere { kind, name }),

@@ -16,7 +16,10 @@ fn a_heading_outlives_the_resource_below_it() {
     let beginnings: Vec<_> = listed.iter().map(|entry| (entry.text.lines().next().unwrap(), entry.line)).collect();
     assert_eq!(beginnings, [("apiVersion: portcullis/v1", 3), ("# the house", 10)]);
     let edited = replace(&sources, "Zone", "wan", "---\nkind: Zone\nmetadata: {name: wan}").unwrap();
-    assert_eq!(edited.0["a.yaml"], format!("# My network\n\nkind: Zone\nmetadata: {{name: wan}}\n\n# --- Inside ---\n---\n# the house\n{}", zone("lan", "")));
+    assert_eq!(
+        edited.0["a.yaml"],
+        format!("# My network\n\nkind: Zone\nmetadata: {{name: wan}}\n\n# --- Inside ---\n---\n# the house\n{}", zone("lan", ""))
+    );
     let edited = delete(&sources, "Zone", "lan").unwrap();
     assert_eq!(edited.0["a.yaml"], format!("# My network\n\n{}\n# --- Inside ---\n", zone("wan", "")));
 }

@@ -30,11 +30,12 @@ pub enum RouteType {
     Unreachable,
 }
 
+const SUMMARY: &str = "A static route: `via` a neighbour, straight onto an `interface`, or nowhere by `type`. Routes to the box's own prefixes follow from the interfaces' addresses.";
+
 shape! {
-    /// A static route: `via` a neighbour, straight onto an `interface`, or nowhere by `type`. Routes to the box's own prefixes follow
-    /// from the interfaces' addresses.
+    /// The fields of a route.
     #[derive(Debug)]
-    struct Written {
+    struct RouteFields {
         /// A prefix, or `default` for everything in the family of `via`.
         destination: Destination,
         /// The neighbour that takes the packets.
@@ -42,7 +43,7 @@ shape! {
         /// The port on which they leave. Derived from `via` unless that is link-local.
         interface: Option<IfName> = None,
         /// Instead of `via` and `interface`: the packets end here.
-        r#type: Option<Nowhere> = None,
+        r#type: Option<RouteEnd> = None,
         /// Default 100; lower wins.
         metric: u32 = 100,
     }
@@ -51,7 +52,7 @@ shape! {
 shape! {
     /// How packets end that must go nowhere.
     #[derive(Debug, Clone, Copy)]
-    enum Nowhere {
+    enum RouteEnd {
         /// Dropped silently.
         Blackhole,
         /// Answered with ICMP unreachable.
@@ -83,12 +84,12 @@ impl Word for Destination {
 
 impl Shape for Route {
     fn read(node: &Node, cx: &mut Cx) -> Option<Self> {
-        let written = Written::read(node, cx)?;
+        let written = RouteFields::read(node, cx)?;
         let kind = match (written.r#type, written.via, written.interface) {
             (None, Some(gateway), interface) => RouteType::Via { gateway, interface },
             (None, None, Some(interface)) => RouteType::Direct { interface },
-            (Some(Nowhere::Blackhole), None, None) => RouteType::Blackhole,
-            (Some(Nowhere::Unreachable), None, None) => RouteType::Unreachable,
+            (Some(RouteEnd::Blackhole), None, None) => RouteType::Blackhole,
+            (Some(RouteEnd::Unreachable), None, None) => RouteType::Unreachable,
             (None, None, None) => {
                 cx.problem(node.line, "this route leads nowhere; write `via` with a neighbour, `interface` with a port, or `type: blackhole` or `type: unreachable`");
                 return None;
@@ -112,11 +113,12 @@ impl Shape for Route {
     }
 
     fn schema(definitions: &mut Definitions) -> Value {
-        let fields = Written::schema(definitions);
-        json!({ "allOf": [fields], "oneOf": [
+        definitions.named("Route", |definitions| {
+            json!({ "description": crate::shape::documentation(&[SUMMARY]), "allOf": [RouteFields::schema(definitions)], "oneOf": [
             { "required": ["via"], "not": { "required": ["type"] } },
             { "required": ["interface"], "not": { "anyOf": [{ "required": ["type"] }, { "required": ["via"] }] } },
             { "required": ["type"], "not": { "anyOf": [{ "required": ["via"] }, { "required": ["interface"] }] } },
         ] })
+        })
     }
 }

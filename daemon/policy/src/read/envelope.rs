@@ -16,6 +16,7 @@ pub struct KindOf {
     pub kind: &'static str,
     /// The pattern of `metadata.name`.
     pub name_pattern: &'static str,
+    pub name_says: &'static str,
     pub spec: fn(&mut Definitions) -> Value,
     read: fn(Envelope, &mut Config, &mut Cx),
 }
@@ -37,7 +38,6 @@ pub const KINDS: [KindOf; 9] = [
 trait Kind: Shape {
     const KIND: &'static str;
     type Name: Word + std::fmt::Display;
-    const NAME_PATTERN: &'static str = <Self::Name as Word>::PATTERN;
     /// Puts it where it belongs, or says where one of that name already is.
     fn put(config: &mut Config, name: Self::Name, resource: Resource<Self>) -> Result<(), Origin>;
 }
@@ -187,7 +187,7 @@ fn kind(fields: &mut Fields, cx: &mut Cx) -> Option<&'static KindOf> {
 
 impl KindOf {
     const fn of<K: Kind>() -> Self {
-        KindOf { kind: K::KIND, name_pattern: K::NAME_PATTERN, spec: K::schema, read: read_kind::<K> }
+        KindOf { kind: K::KIND, name_pattern: K::Name::PATTERN, name_says: K::Name::WHAT, spec: K::schema, read: read_kind::<K> }
     }
 }
 

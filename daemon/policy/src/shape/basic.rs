@@ -10,7 +10,7 @@ use crate::problem::quote;
 use crate::read::node::{Node, Value as NodeValue};
 
 /// Characters of a description, comment or other free text.
-const MOST_TEXT: usize = 500;
+pub const MOST_TEXT: usize = 500;
 
 impl Shape for bool {
     fn read(node: &Node, cx: &mut Cx) -> Option<Self> {
@@ -94,8 +94,11 @@ impl Shape for String {
         None
     }
 
-    fn schema(_: &mut Definitions) -> Value {
-        json!({ "type": "string", "minLength": 1, "maxLength": MOST_TEXT + 1 })
+    fn schema(definitions: &mut Definitions) -> Value {
+        definitions.named("Text", |_| {
+            // One line; the line break with which a block text (`|`, `>`) ends does not count.
+            json!({ "type": "string", "minLength": 1, "maxLength": MOST_TEXT + 1, "pattern": "^[^\\n\\t]+\\n*$" })
+        })
     }
 
     fn shown(&self) -> Option<Value> {

@@ -11,6 +11,11 @@ use crate::read::node::{Node, Value as NodeValue};
 pub struct Definitions(pub Map<String, Value>);
 
 impl Definitions {
+    /// What the documentation of a named type says.
+    pub fn description_of(&self, name: &str) -> Value {
+        self.0.get(name).and_then(|schema| schema.get("description")).cloned().unwrap_or(Value::Null)
+    }
+
     pub fn named(&mut self, name: &str, describe: impl FnOnce(&mut Self) -> Value) -> Value {
         if !self.0.contains_key(name) {
             // Stands in while the type's own parts are described.
