@@ -19,6 +19,7 @@ pub const OPERATIONS: &[Operation] = &[
         query: &[
             Parameter { name: "user", kind: "string", about: "only this user's" },
             Parameter { name: "action", kind: "string", about: "only actions that begin so: `login`, `policy.`" },
+            Parameter { name: "text", kind: "string", about: "only with this in user, subject, detail or address, whatever its case" },
             BEFORE,
             LIMIT,
         ],
@@ -53,6 +54,7 @@ fn list(visit: &Visit) -> Result<Response, Trouble> {
     let filter = Filter {
         user: text("user"),
         action: text("action"),
+        text: text("text"),
         before: query.number("before")?,
         limit: query.number("limit")?.unwrap_or(100),
     };

@@ -145,6 +145,8 @@ pub struct Filter {
     pub user: Option<String>,
     /// The beginning of an action: `login`, `policy.`.
     pub action: Option<String>,
+    /// Anywhere in subject, detail, address or user, whatever its case.
+    pub text: Option<String>,
     /// Only entries with a smaller number: the next page goes on from there.
     pub before: Option<u64>,
     pub limit: u32,
@@ -155,11 +157,12 @@ pub fn list(site: &Site, filter: &Filter) -> Result<Vec<Entry>, Trouble> {
     site.db.read(|db| {
         let query = "SELECT number, at, user, address, action, subject, before, after, detail, hash FROM audit
                      WHERE number < ?1 AND (?2 IS NULL OR user = ?2) AND (?3 IS NULL OR substr(action, 1, length(?3)) = ?3)
-                     ORDER BY number DESC LIMIT ?4";
+                     AND (?4 IS NULL OR instr(lower(concat_ws(' ', user, subject, detail, address)), lower(?4)) > 0)
+                     ORDER BY number DESC LIMIT ?5";
         let mut query = db.prepare_cached(query)?;
         let before = filter.before.unwrap_or(i64::MAX as u64);
         let limit = filter.limit.clamp(1, 500);
-        let entries = query.query_map(params![before, filter.user, filter.action, limit], entry)?.collect::<Result<_, _>>()?;
+        let entries = query.query_map(params![before, filter.user, filter.action, filter.text, limit], entry)?.collect::<Result<_, _>>()?;
         Ok(entries)
     })
 }

@@ -7,7 +7,7 @@ use crate::trouble::Trouble;
 pub struct Fields(Vec<(String, String)>);
 
 /// More than any form of ours has; a body of a million `&` must not become a million strings.
-const MAX_FIELDS: usize = 500;
+pub(super) const MAX_FIELDS: usize = 500;
 
 impl Fields {
     pub fn parse(text: &[u8]) -> Result<Self, Trouble> {
@@ -57,6 +57,12 @@ impl Fields {
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+impl From<Vec<(String, String)>> for Fields {
+    fn from(fields: Vec<(String, String)>) -> Self {
+        Fields(fields)
     }
 }
 

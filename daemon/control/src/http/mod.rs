@@ -11,6 +11,7 @@ mod bucket;
 mod cookie;
 mod fields;
 mod header;
+mod multipart;
 mod request;
 mod response;
 mod router;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::cookie;
 use super::fields::{Fields, percent_decode};
+use super::multipart;
 use crate::trouble::Trouble;
 
 #[derive(Debug, Clone)]
@@ -63,8 +64,12 @@ impl Request {
         self.header("cookie").and_then(|header| cookie::find(header, name))
     }
 
-    /// The submitted form.
+    /// The submitted form, with or without a file.
     pub fn form(&self) -> Result<Fields, Trouble> {
+        let sent = self.header("content-type").unwrap_or("");
+        if sent.starts_with("multipart/form-data") {
+            return multipart::parse(sent, &self.body).map(Fields::from);
+        }
         self.expect_type("application/x-www-form-urlencoded")?;
         Fields::parse(&self.body)
     }

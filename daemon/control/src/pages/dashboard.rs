@@ -7,6 +7,7 @@ use policy::messages::{Counters, LinkCounters, Status, Tally};
 use policy::model::{Action, Config};
 use serde::Serialize;
 
+use super::audit;
 use super::format::{self, Clock, Stamp};
 use super::gate::{self, Headline};
 use super::page::{self, Page};
@@ -21,14 +22,15 @@ pub const ROUTES: &[Route] = &[Route { method: Method::Get, path: "/", access: A
 
 fn show(visit: &Visit) -> Result<Response, Trouble> {
     let seen = visit.site.applier.seen();
+    let clock = page::clock(visit);
     let known = Known {
         status: seen.status.as_ref(),
         counters: seen.counters.as_ref(),
         traffic: &visit.site.applier.traffic(),
         config: page::config(&seen),
         sources: seen.running.as_ref().map(|running| &running.sources),
-        clock: &page::clock(visit),
-        lately: None,
+        clock: &clock,
+        lately: visit.may(May::Audit).then(|| audit::lately(visit, &clock, 6)).transpose()?,
     };
     Page::new(visit, "Dashboard").live("dashboard").draw("dashboard.html", &dashboard(known))
 }

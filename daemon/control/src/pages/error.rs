@@ -34,7 +34,7 @@ pub fn error_page(visit: &Visit, trouble: &Trouble) -> Response {
     drawn.unwrap_or_else(|_| Response::text(trouble.status(), format!("{}\n\n{trouble}\n", trouble.title())))
 }
 
-fn sentence(trouble: &Trouble) -> String {
+pub fn sentence(trouble: &Trouble) -> String {
     let text = trouble.to_string();
     let mut letters = text.chars();
     let first: String = letters.next().map(|first| first.to_uppercase().collect()).unwrap_or_default();

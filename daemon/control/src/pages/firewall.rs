@@ -396,7 +396,7 @@ fn services(config: &Config, sources: &Sources) -> Vec<ServiceRow> {
     config.services.iter().map(row).collect()
 }
 
-fn service_items(service: &Service) -> Vec<String> {
+pub fn service_items(service: &Service) -> Vec<String> {
     let ports =
         |protocol: &'static str, ports: &[PortRange]| ports.iter().map(move |ports| format!("{protocol}/{ports}")).collect::<Vec<_>>();
     [

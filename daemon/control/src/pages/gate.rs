@@ -84,7 +84,8 @@ pub fn headline(status: Option<&Status>, clock: &Clock) -> Headline {
             links: vec![Link::new("/system", "System")],
         };
     };
-    let last_event = status.last_event.as_ref().map(|event| format!("{}: {}", clock.say(event.at), event.text));
+    let last_event =
+        status.last_event.as_ref().map(|event| format!("Latest, at {}: {}.", clock.say(event.at), event.text.trim_end_matches('.')));
     if let Some(trial) = &status.trial {
         return Headline {
             tone: Tone::Warn,

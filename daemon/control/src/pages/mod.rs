@@ -3,20 +3,37 @@
 //! Each page is one file: its data (what the template sees), a function that decides everything the page says, and the handlers. Templates
 //! in `templates/pages/` only loop and print. A handler never asks who may: its route says it.
 
+pub mod account;
+pub mod audit;
 pub mod dashboard;
+pub mod difference;
 pub mod drift;
+pub mod editor;
 pub mod error;
+pub mod explain;
 pub mod firewall;
+pub mod form;
 pub mod format;
 pub mod gate;
+pub mod history;
+pub mod keys;
 pub mod live;
+pub mod login;
 pub mod page;
+pub mod policies;
+pub mod preview;
 #[cfg(test)]
 pub mod sample;
+pub mod setup;
 pub mod shell;
 pub mod spark;
+pub mod system;
+#[cfg(test)]
+mod tests;
 pub mod theme;
+pub mod trial;
 pub mod ui;
+pub mod users;
 
 use crate::http::Route;
 
@@ -24,5 +41,27 @@ pub use error::error_page;
 
 /// Every address that people may open.
 pub fn routes() -> impl Iterator<Item = Route> {
-    [dashboard::ROUTES, firewall::ROUTES, drift::ROUTES, live::ROUTES, theme::ROUTES].into_iter().flatten().copied()
+    [
+        setup::ROUTES,
+        login::ROUTES,
+        account::ROUTES,
+        theme::ROUTES,
+        live::ROUTES,
+        dashboard::ROUTES,
+        firewall::ROUTES,
+        policies::ROUTES,
+        editor::ROUTES,
+        preview::ROUTES,
+        trial::ROUTES,
+        explain::ROUTES,
+        history::ROUTES,
+        drift::ROUTES,
+        audit::ROUTES,
+        users::ROUTES,
+        keys::ROUTES,
+        system::ROUTES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }

@@ -11,9 +11,10 @@ use super::ui::{Notice, Tone};
 use crate::applier::Seen;
 use crate::assets;
 use crate::flash::{self, Tone as FlashTone};
-use crate::http::{Response, Visit};
+use crate::http::{HeaderValue, Response, Visit};
 use crate::role::Action;
 use crate::trouble::Trouble;
+use crate::{candidate, csrf, secret, session};
 
 pub const THEME_COOKIE: &str = "__Host-portcullis-theme";
 
@@ -22,6 +23,7 @@ pub struct Page<'a> {
     visit: &'a Visit<'a>,
     shell: Shell,
     status: u16,
+    headers: Vec<(&'static str, HeaderValue)>,
 }
 
 /// The frame's data beside the page's own.
@@ -34,7 +36,19 @@ struct Context<'a, View> {
 
 impl<'a> Page<'a> {
     pub fn new(visit: &'a Visit<'a>, title: impl Into<String>) -> Self {
-        Page { visit, shell: frame(visit, title.into()), status: 200 }
+        let mut page = Page { visit, shell: frame(visit, title.into()), status: 200, headers: Vec::new() };
+        if page.shell.csrf.is_empty() && visit.visitor.is_none() {
+            // Forms before signing in hang on a secret of this visit.
+            let secret = secret::random();
+            page.shell.csrf = csrf::token(&secret);
+            page.headers.push(("Set-Cookie", session::visit_cookie(&secret).header()));
+        }
+        page
+    }
+
+    pub fn header(mut self, name: &'static str, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     /// Live figures come from here; the topic says which.
@@ -56,7 +70,8 @@ impl<'a> Page<'a> {
     pub fn draw(self, template: &str, view: &impl Serialize) -> Result<Response, Trouble> {
         let context = Context { shell: &self.shell, view };
         let html = self.visit.site.templates.render(template, Serde(&context))?;
-        let response = Response::html(html).status(self.status);
+        let response =
+            self.headers.into_iter().fold(Response::html(html).status(self.status), |response, (name, value)| response.with(name, value));
         Ok(if self.visit.flash().is_some() { response.cookie(&flash::forget()) } else { response })
     }
 }
@@ -77,7 +92,11 @@ fn frame(visit: &Visit, title: String) -> Shell {
         themes: shell::themes(theme.as_deref()),
         theme,
         path: here(visit),
-        nav: if signed_in { shell::nav(section(&visit.request.path), sees, status, false) } else { Vec::new() },
+        nav: if signed_in {
+            shell::nav(section(&visit.request.path), sees, status, candidate::get(visit.site).is_ok_and(|candidate| candidate.dirty))
+        } else {
+            Vec::new()
+        },
         gate: gate::badge(status),
         state: gate::fingerprint(status),
         trial: None,

@@ -254,10 +254,9 @@ pub struct DiffLine {
     pub text: String,
 }
 
-/// A unified diff, line by line.
+/// A unified diff without file names, line by line.
 pub fn diff(text: &str) -> Vec<DiffLine> {
     let kind = |line: &str| match line {
-        line if line.starts_with("+++") || line.starts_with("---") => "file",
         line if line.starts_with("@@") => "at",
         line if line.starts_with('+') => "add",
         line if line.starts_with('-') => "del",
