@@ -3,6 +3,9 @@
 //! A simple rule compares addresses, protocol and port with exact values and then accepts or drops. A run of such rules that all look
 //! at the same fields is a map from those fields to a verdict: a packet has one key, and the first rule that has this key in its
 //! lists is the one that would have decided. Elements keep counter and name of their rule.
+//!
+//! The look-up stands where the run begins. A later rule joins it only if no packet can match both that rule and
+//! another one in between, so that moving it up changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +17,25 @@ const RUN: usize = 4;
 /// A rule whose lists multiply to more keys than this stays a rule.
 const KEYS: usize = 64;
 
+/// Runs that a rule may still join; the older ones are left alone, or long policies would cost time.
+const OPEN: usize = 16;
+
 /// The same rules with every run replaced; the maps are added to `sets` and named for the chain.
 pub fn collapse(chain: &str, rules: Vec<Rule>, sets: &mut BTreeMap<String, Set>) -> Vec<Rule> {
+    let (mut runs, run_of) = runs(&rules);
     let mut maps = 0;
     let mut collapsed = Vec::new();
-    for run in runs(rules) {
-        if run.simple.len() < RUN {
-            collapsed.extend(run.rules);
-            continue;
+    for (index, (rule, run)) in rules.into_iter().zip(run_of).enumerate() {
+        match run.map(|run| &mut runs[run]).filter(|run| run.rules >= RUN) {
+            None => collapsed.push(rule),
+            Some(run) if run.first == index => {
+                maps += 1;
+                let name = format!("map_{chain}_{maps}");
+                collapsed.push(look_up(run, name.clone()));
+                sets.insert(name, map(std::mem::take(&mut run.simple)));
+            }
+            Some(_) => {}
         }
-        maps += 1;
-        let name = format!("map_{chain}_{maps}");
-        collapsed.push(look_up(&run, name.clone()));
-        sets.insert(name, map(run));
     }
     collapsed
 }
@@ -50,38 +59,78 @@ struct Simple {
     source: Option<Source>,
 }
 
-/// Rules that follow each other. When they are simple, `simple` says the same as `rules`.
-#[derive(Debug, Default)]
+/// Simple rules of one shape.
 struct Run {
-    rules: Vec<Rule>,
+    /// Where the first of them stands.
+    first: usize,
+    rules: usize,
     simple: Vec<Simple>,
+    /// What all other rules since the first can match.
+    between: Reach,
 }
 
-/// Rules of different families never match the same packet, so a run of IPv4 rules goes on across IPv6 rules between them.
-fn runs(rules: Vec<Rule>) -> Vec<Run> {
+/// The runs, and for each rule the one that it belongs to.
+fn runs(rules: &[Rule]) -> (Vec<Run>, Vec<Option<usize>>) {
     let mut runs: Vec<Run> = Vec::new();
-    let mut open: BTreeMap<Option<u8>, usize> = BTreeMap::new();
-    for rule in rules {
-        let simple = simple(&rule);
-        let family = family(&rule);
-        if family.is_none() {
-            open.retain(|family, _| family.is_none());
-        } else {
-            open.remove(&None);
+    let mut run_of = Vec::with_capacity(rules.len());
+    for (index, rule) in rules.iter().enumerate() {
+        let reach = Reach::of(rule);
+        let oldest = runs.len().saturating_sub(OPEN);
+        let run = simple(rule).map(|simple| {
+            let joins = |run: &Run| run.simple[0].shape == simple.shape && !run.between.meets(&reach);
+            let run = (oldest..runs.len()).rev().find(|run| joins(&runs[*run])).unwrap_or_else(|| {
+                runs.push(Run { first: index, rules: 0, simple: Vec::new(), between: Reach::default() });
+                runs.len() - 1
+            });
+            runs[run].rules += 1;
+            runs[run].simple.push(simple);
+            run
+        });
+        for (other, passed) in runs.iter_mut().enumerate().skip(oldest) {
+            if Some(other) != run {
+                passed.between.add(&reach);
+            }
         }
-        let continued = open.get(&family).copied().filter(|run| {
-            let before = runs[*run].simple.last().map(|simple| &simple.shape);
-            before.is_some() && before == simple.as_ref().map(|simple| &simple.shape)
-        });
-        let run = continued.unwrap_or_else(|| {
-            runs.push(Run::default());
-            runs.len() - 1
-        });
-        open.insert(family, run);
-        runs[run].rules.push(rule);
-        runs[run].simple.extend(simple);
+        run_of.push(run);
     }
-    runs
+    (runs, run_of)
+}
+
+/// The packets that a rule can match at most: a bit for each protocol, by family.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reach([[u128; 2]; 2]);
+
+impl Reach {
+    fn of(rule: &Rule) -> Self {
+        let protocols = protocols(rule);
+        let of_family = |number| if family(rule).is_none_or(|family| family == number) { protocols } else { [0; 2] };
+        Reach([of_family(2), of_family(10)])
+    }
+
+    fn meets(&self, other: &Reach) -> bool {
+        self.0.iter().flatten().zip(other.0.iter().flatten()).any(|(one, other)| one & other != 0)
+    }
+
+    fn add(&mut self, other: &Reach) {
+        self.0.iter_mut().flatten().zip(other.0.iter().flatten()).for_each(|(one, other)| *one |= other);
+    }
+}
+
+/// The protocols that the rule names; without a list of single ones, all.
+fn protocols(rule: &Rule) -> [u128; 2] {
+    let named = rule.parts.iter().find_map(|part| match part {
+        Part::Match { field: Field::L4Proto, op: Op::Eq, to } => exact(to),
+        _ => None,
+    });
+    let Some(named) = named else { return [u128::MAX; 2] };
+    let mut bits = [0; 2];
+    for datum in named {
+        match datum {
+            Datum::Byte(number) => bits[usize::from(number >> 7)] |= 1 << (number & 127),
+            _ => return [u128::MAX; 2],
+        }
+    }
+    bits
 }
 
 /// The one family that the rule is for.
@@ -155,13 +204,13 @@ fn look_up(run: &Run, map: String) -> Rule {
     let family =
         shape.family.map(|family| Part::Match { field: Field::NfProto, op: Op::Eq, to: Operand::One(Span::One(Datum::Byte(family))) });
     let parts: Vec<Part> = family.into_iter().chain([Part::VerdictMap { fields: shape.fields.clone(), map }]).collect();
-    Rule::of(parts).because(pairs::count(run.simple.len()))
+    Rule::of(parts).because(pairs::count(run.rules))
 }
 
-fn map(run: Run) -> Set {
-    let shape = run.simple[0].shape.clone();
+fn map(simple: Vec<Simple>) -> Set {
+    let shape = simple[0].shape.clone();
     let mut elements: BTreeMap<Vec<Span>, (Target, Option<Source>)> = BTreeMap::new();
-    for rule in run.simple {
+    for rule in simple {
         for key in product(&rule.values) {
             // The first rule that has the key decides; a later one is never reached with it.
             elements.entry(key).or_insert_with(|| (Target::Verdict(rule.verdict.clone()), rule.source.clone()));
@@ -308,7 +357,7 @@ mod tests {
             1 => Just(vec![(1, 3)]),
             1 => Just(vec![(1, 9000)]),
         ];
-        let protocols = prop_oneof![3 => Just(vec![6]), 1 => Just(vec![6, 17]), 1 => Just(vec![])];
+        let protocols = prop_oneof![3 => Just(vec![6]), 2 => Just(vec![17]), 1 => Just(vec![6, 17]), 1 => Just(vec![])];
         let family = prop_oneof![4 => Just(Some(2)), 3 => Just(Some(10)), 1 => Just(None)];
         (family, hosts(), hosts(), protocols, ports, any::<bool>(), prop::bool::weighted(0.9), prop::bool::weighted(0.05)).prop_map(
             |(family, sources, destinations, protocols, ports, accept, counter, log)| {
