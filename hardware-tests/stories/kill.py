@@ -34,15 +34,20 @@ def any_process(stage):
     changes = [stage.office(**{SSH: OPEN_SSH}), stage.office()]
     with stage.nothing_arrives(stage.inet, MARKER), _flood(stage) as flood:
         for trial in range(TRIALS):
-            # Every third kill meets the applier while it applies; the others any process at rest.
-            changing = trial % 3 == 0
-            victim = stage.processes["applier" if changing else names[trial % len(names)]]
+            # A third of the kills meets the applier while it applies, a third while it restores, the others any process at rest.
+            changing, restoring = trial % 3 == 0, trial % 3 == 1
+            victim = stage.processes["applier" if changing or restoring else names[trial // 3 % len(names)]]
             change = threading.Thread(target=stage.lab.cli, args=("apply", "--yes", "--json", "-"), kwargs={"check": False, "text_input": changes[trial % 2]})
             if changing:
                 change.start()
             time.sleep(random.uniform(0, 0.12))
             victim.ready.clear()
             os.kill(victim.pid, signal.SIGKILL)
+            if restoring:
+                killed = victim.pid
+                wait_until(lambda: victim.pid != killed and victim.alive, 5, "the supervisor started the applier again")
+                time.sleep(random.uniform(0, 0.06))
+                os.kill(victim.pid, signal.SIGKILL)
             if changing:
                 change.join()
             if not victim.notify:
