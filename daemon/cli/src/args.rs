@@ -46,6 +46,8 @@ pub enum Command {
         /// Compare the compiled plans line by line instead of the policies' text
         #[arg(long)]
         plan: bool,
+        #[arg(long, conflicts_with = "plan")]
+        json: bool,
     },
     /// Follows one packet through a policy: the verdict, the translations, and the line that decides
     Explain {

@@ -26,7 +26,7 @@ pub fn run(args: Args) -> Result<(), Trouble> {
     match args.command {
         Command::Check { paths, json } => check::run(&paths, json, &applier),
         Command::Plan { paths, digest, ruleset } => plan::run(&paths, digest, ruleset, &applier),
-        Command::Diff { old, new, plan } => diff::run(old, new, plan, &applier),
+        Command::Diff { old, new, plan, json } => diff::run(old, new, plan, json, &applier),
         Command::Explain { paths, packet, json } => explain::run(&paths, &packet, json, &applier),
         Command::New { name, output } => new::run(name.as_deref(), output),
         Command::Apply { paths, confirm_within, yes, json } => apply::run(&paths, confirm_within, yes, json, &applier),
