@@ -77,8 +77,15 @@ fn kill_at(pid: Pid, limit: usize, done: impl Fn() -> bool) -> bool {
     }
 }
 
+/// A traced process is gone only when each of its threads has been waited for, the first one last.
 fn reap(pid: Pid) {
-    while !matches!(waitpid(pid, Some(WaitPidFlag::__WALL)), Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_)) {}
+    loop {
+        match waitpid(None::<Pid>, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)) {
+            Ok(WaitStatus::Exited(gone, _) | WaitStatus::Signaled(gone, _, _)) if gone == pid => return,
+            Ok(_) => {}
+            Err(error) => panic!("waiting for the killed process: {error}"),
+        }
+    }
 }
 
 /// Kills at the n-th change for n = 1, 2, ... until the deed gets through; each time the restarted box must be as confirmed.
