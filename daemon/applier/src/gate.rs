@@ -84,16 +84,10 @@ impl Gate {
     pub fn install(&mut self, plan: &Plan, before: Option<&Plan>, manner: Manner, now: Now) -> Result<Done, String> {
         let mut done = Done::default();
         let mut clock = Instant::now();
-        let missing = missing_links(plan)?;
-        let mut present = plan.links.clone();
-        present.retain(|name, _| !missing.contains(name));
-        if !missing.is_empty() {
-            let names: Vec<&str> = missing.iter().map(IfName::as_str).collect();
-            let text = format!("this machine has no interface {}", names.join(", "));
-            match manner {
-                Manner::Strict => return Err(format!("{text}; plug it in, or take it out of the policy")),
-                Manner::Lenient => done.remarks.push(text),
-            }
+        let (present, missing) = what_is_there(plan)?;
+        match (missing, manner) {
+            (Some(missing), Manner::Strict) => return Err(format!("{missing}; plug it in, or take it out of the policy")),
+            (missing, _) => done.remarks.extend(missing),
         }
         let staged = self.services.stage(&plan.files);
         done.attempt(manner, staged)?;
@@ -102,14 +96,11 @@ impl Gate {
         self.nft.apply(&plan.ruleset).map_err(|error| told(&error))?;
         self.told.forget();
         done.phase("nft", &mut clock);
-        links::reconcile(&present).map_err(|error| told(&error))?;
+        links::reconcile(&present.links).map_err(|error| told(&error))?;
         done.phase("links", &mut clock);
-        let routes: BTreeSet<_> =
-            plan.routes.iter().filter(|route| !missing.iter().any(|name| leads_through(route, name))).cloned().collect();
-        routes::reconcile(&routes).map_err(|error| told(&error))?;
+        routes::reconcile(&present.routes).map_err(|error| told(&error))?;
         done.phase("routes", &mut clock);
-        let settings = without_missing(&plan.sysctls, &missing);
-        sysctl::write(&settings).map_err(|error| told(&error))?;
+        sysctl::write(&present.sysctls).map_err(|error| told(&error))?;
         done.phase("sysctls", &mut clock);
         self.keep_time(plan, now)?;
         done.phase("schedules", &mut clock);
@@ -123,8 +114,7 @@ impl Gate {
             Err(error) => done.attempt(manner, Err(told(&error)))?,
         }
         done.phase("flows", &mut clock);
-        let wanted = Plan { links: present, routes, sysctls: settings, ..plan.clone() };
-        let differences = self.differences(&wanted)?;
+        let differences = self.differences(&present)?;
         if !differences.is_empty() {
             let shown: Vec<String> = differences
                 .iter()
@@ -135,6 +125,21 @@ impl Gate {
         }
         done.phase("read-back", &mut clock);
         Ok(done)
+    }
+
+    /// Puts right what differs, and leaves alone what does not: counters go on counting where the tables are as meant.
+    pub fn repair(&mut self, plan: &Plan, now: Now) -> Result<(), String> {
+        rules::reconcile(&plan.route_rules).map_err(|error| told(&error))?;
+        if !self.nft.differences(&plan.ruleset).map_err(|error| told(&error))?.is_empty() {
+            self.nft.apply(&plan.ruleset).map_err(|error| told(&error))?;
+            self.told.forget();
+            self.keep_time(plan, now)?;
+        }
+        let (present, missing) = what_is_there(plan)?;
+        links::reconcile(&present.links).map_err(|error| told(&error))?;
+        routes::reconcile(&present.routes).map_err(|error| told(&error))?;
+        sysctl::write(&present.sysctls).map_err(|error| told(&error))?;
+        missing.map_or(Ok(()), Err)
     }
 
     pub fn differences(&mut self, plan: &Plan) -> Result<Vec<Difference>, String> {
@@ -244,12 +249,19 @@ impl Done {
 /// `meta nfproto`: IPv4 and IPv6.
 const FAMILIES: [u8; 2] = [2, 10];
 
-fn missing_links(plan: &Plan) -> Result<BTreeSet<IfName>, String> {
-    if plan.links.is_empty() {
-        return Ok(BTreeSet::new());
-    }
+/// The part of a plan that this machine has the ports for, and words about the ports that it has not.
+fn what_is_there(plan: &Plan) -> Result<(Plan, Option<String>), String> {
     let there = stats::links().map_err(|error| told(&error))?;
-    Ok(plan.links.keys().filter(|name| !there.contains_key(name.as_str())).cloned().collect())
+    let missing: BTreeSet<IfName> = plan.links.keys().filter(|name| !there.contains_key(name.as_str())).cloned().collect();
+    let mut present = plan.clone();
+    if missing.is_empty() {
+        return Ok((present, None));
+    }
+    present.links.retain(|name, _| !missing.contains(name));
+    present.routes.retain(|route| !missing.iter().any(|name| leads_through(route, name)));
+    present.sysctls = without_missing(&plan.sysctls, &missing);
+    let names: Vec<&str> = missing.iter().map(IfName::as_str).collect();
+    Ok((present, Some(format!("this machine has no interface {}", names.join(", ")))))
 }
 
 fn leads_through(route: &policy::plan::Route, name: &IfName) -> bool {

@@ -227,7 +227,7 @@ impl Hands {
 
     fn repair(&mut self) -> Result<(), String> {
         match self.standing() {
-            Some(compiled) => self.gate.install(&compiled.plan, Some(&compiled.plan), Manner::Lenient, now()).map(|_| ()),
+            Some(compiled) => self.gate.repair(&compiled.plan, now()),
             None => self.gate.lock_down(),
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -70,7 +70,12 @@ impl Services {
     fn run_checker(&self, name: &str, command: &mut Command) -> Result<(), String> {
         let begun = Instant::now();
         // While it is only checked the config needs no certificate, which the applier may not read.
-        command.env("PORTCULLIS_RUN_DIR", &self.run).env("PORTCULLIS_CHECK", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env("PORTCULLIS_RUN_DIR", &self.run)
+            .env("PORTCULLIS_CHECK", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("the checker of {name} did not start: {error}"))?;
         let status = loop {
             match child.try_wait() {
@@ -139,12 +144,18 @@ fn write(path: &Path, file: &File) -> io::Result<()> {
     folder_of(path)?;
     fs::remove_file(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
     let mut place = fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(path)?;
+    // The service reads it as another user; the umask must not decide.
+    place.set_permissions(fs::Permissions::from_mode(file.mode))?;
     place.write_all(file.text.as_bytes())?;
     place.sync_all()
 }
 
+/// Folders of services can be entered by them.
 fn folder_of(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
+    let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+    folder_of(folder)?;
+    fs::create_dir(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }
 
 #[cfg(test)]
@@ -184,5 +195,7 @@ mod tests {
         services.stage(&good).unwrap();
         services.publish(&good).unwrap();
         assert_eq!(fs::read(&live).unwrap(), good["admin-front/haproxy.cfg"].text.as_bytes());
+        assert_eq!(fs::metadata(&live).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::metadata(live.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o755);
     }
 }

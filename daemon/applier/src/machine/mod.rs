@@ -98,7 +98,7 @@ pub enum Effect {
     Guard,
     /// Compare the kernel with what stands. Result: `Compared`.
     Compare,
-    /// Install what stands once more. Result: `Repaired`.
+    /// Put right what differs from what stands. Result: `Repaired`.
     Repair,
     /// Open and close what the time of day opens and closes.
     Schedules,

@@ -15,6 +15,8 @@ pub struct Watch {
     /// When the last comparison was, so that a busy stranger cannot keep us comparing.
     last: Duration,
     under_way: bool,
+    /// The last round found something that had not been told.
+    is_news: bool,
     asked: Vec<Caller>,
 }
 
@@ -89,6 +91,7 @@ impl Machine {
                     })
                     .collect();
                 self.watch.findings = findings.clone();
+                self.watch.is_news = is_news;
                 if self.repairs() {
                     self.watch.under_way = true;
                     return vec![Effect::Repair];
@@ -111,8 +114,8 @@ impl Machine {
             finding.repaired = result.is_ok();
         }
         let findings = self.watch.findings.clone();
-        let said = self.event(told(&findings, &outcome), now);
-        std::iter::once(said).chain(self.answer_drift(findings)).collect()
+        let said = self.watch.is_news.then(|| self.event(told(&findings, &outcome), now));
+        said.into_iter().chain(self.answer_drift(findings)).collect()
     }
 
     fn compare(&mut self, now: Now) -> Vec<Effect> {

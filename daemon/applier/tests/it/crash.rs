@@ -33,8 +33,8 @@ const WRITES: [u64; 13] = [
     316, // renameat2
 ];
 
-/// Runs until the process has begun `limit` changes, then kills it. Returns whether it lived to do that many.
-fn kill_at(pid: Pid, limit: usize, done: impl Fn() -> bool) -> bool {
+/// Begins the deed and lets it run until the process has begun `limit` changes, then kills it. Returns whether it lived to do that many.
+fn kill_at(pid: Pid, limit: usize, begin: impl FnOnce(), done: impl Fn() -> bool) -> bool {
     let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE;
     let mut begun = 0;
     let mut inside: BTreeSet<Pid> = BTreeSet::new();
@@ -44,6 +44,7 @@ fn kill_at(pid: Pid, limit: usize, done: impl Fn() -> bool) -> bool {
         ptrace::seize(Pid::from_raw(id), options).expect("root may trace");
         ptrace::interrupt(Pid::from_raw(id)).expect("it was seized");
     }
+    begin();
     loop {
         match waitpid(None::<Pid>, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)) {
             Ok(WaitStatus::PtraceSyscall(thread)) => {
@@ -108,8 +109,7 @@ fn killed_everywhere(request: impl Fn(&Applier) -> ApplierRequest, acknowledged:
             tell.send(()).ok();
             response
         });
-        begin.send(()).ok();
-        let was_killed = kill_at(pid, limit, || told.try_recv().is_ok());
+        let was_killed = kill_at(pid, limit, || drop(begin.send(())), || told.try_recv().is_ok());
         let response = asker.join().expect("the asker ends");
         applier.kill();
         applier.start(&office.gate);

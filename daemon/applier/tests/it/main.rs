@@ -8,3 +8,4 @@ mod commit;
 mod crash;
 mod leak;
 mod socket;
+mod watch;
