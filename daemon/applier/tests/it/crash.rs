@@ -109,7 +109,7 @@ fn killed_everywhere(request: impl Fn(&Applier) -> ApplierRequest, acknowledged:
             tell.send(()).ok();
             response
         });
-        let was_killed = kill_at(pid, limit, || drop(begin.send(())), || told.try_recv().is_ok());
+        let was_killed = kill_at(pid, limit, || begin.send(()).unwrap_or_default(), || told.try_recv().is_ok());
         let response = asker.join().expect("the asker ends");
         applier.kill();
         applier.start(&office.gate);
