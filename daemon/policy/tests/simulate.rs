@@ -23,7 +23,8 @@ fn a_packet_is_let_through_exactly_when_it_is_in_the_set() {
         };
         plans += 1;
         let plan = compile(&checked);
-        let world = World::of(&plan, None);
+        let minute = random.below(7 * 24 * 60) as u16;
+        let world = World::of(&plan, Some(minute));
         let mut space = Space::of(&[&plan]);
         let flow = Flow::of(&mut space, &world);
         let permitted = flow.all(&mut space);
@@ -38,7 +39,10 @@ fn a_packet_is_let_through_exactly_when_it_is_in_the_set() {
                 Some(Egress::Interface(name)) => Some(name),
                 _ => None,
             };
-            let inside = space.contains(permitted, &packet, out, &|free| !matches!(free, Free::Schedule(_)));
+            let inside = space.contains(permitted, &packet, out, &|free| match free {
+                Free::Schedule(set) => world.schedules.get(set.as_str()).is_some_and(|open| *open),
+                _ => true,
+            });
             let passed = outcome.verdict == Verdict::Accepted;
             assert_eq!(
                 passed,

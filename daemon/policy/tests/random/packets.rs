@@ -32,10 +32,10 @@ fn anywhere(random: &mut Random, six: bool) -> IpAddr {
     let port = random.one(&PORTS);
     let number = *random.one(&HOSTS);
     let text = match (random.below(10), six) {
-        (0..=4, false) => port.host4(number),
-        (0..=4, true) => port.host6(number),
-        (5..=7, false) => (*random.one(&FAR4)).to_owned(),
-        (5..=7, true) => (*random.one(&FAR6)).to_owned(),
+        (0..=3, false) => port.host4(number),
+        (0..=3, true) => port.host6(number),
+        (4..=6, false) => (*random.one(&FAR4)).to_owned(),
+        (4..=6, true) => (*random.one(&FAR6)).to_owned(),
         (_, false) => port.host4(port.own),
         (_, true) => port.host6(port.own),
     };

@@ -33,7 +33,7 @@ pub fn policy(random: &mut Random) -> String {
         let run = if random.chance(50) { run_of_simple_rules(random) } else { String::new() };
         document("FirewallPolicy", name, &format!("\n  order: {order}\n  rules:\n{}{run}", rules.concat()));
     }
-    let rules: Vec<String> = (0..1 + random.below(6)).map(|at| nat_rule(random, &format!("n{at}"))).collect();
+    let rules: Vec<String> = (0..2 + random.below(7)).map(|at| nat_rule(random, &format!("n{at}"))).collect();
     document("NatPolicy", "nat", &format!("\n  rules:\n{}", rules.concat()));
     text
 }
@@ -62,7 +62,7 @@ fn firewall_rule(random: &mut Random, name: &str) -> String {
         rule.push_str(", rateLimit: 5000/second burst 5000");
     }
     if random.chance(10) {
-        rule.push_str(", schedule: { days: [mon, wed], from: \"08:00\", until: \"18:00\" }");
+        rule.push_str(", schedule: { days: [mon, wed, fri, sun], from: \"06:00\", until: \"20:00\" }");
     }
     if random.chance(10) {
         rule.push_str(", counter: false");
@@ -133,7 +133,7 @@ fn nat_rule(random: &mut Random, name: &str) -> String {
 }
 
 fn zones(random: &mut Random, with_box: bool) -> String {
-    if random.chance(15) {
+    if random.chance(25) {
         return "any".to_owned();
     }
     if with_box && random.chance(20) {
