@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::spans::operand;
 use crate::check::addresses::Addresses;
 use crate::check::ranges::{Family, Interval, merge, of_address};
 use crate::model::{AddressTerm, Config};
 use crate::name::Name;
 use crate::ruleset::{Element, Field, Op, Part, Set, Span};
+
+use super::spans::operand;
 
 /// One way in which an address can match. A list in a rule becomes at most one inline list and a named set each.
 #[derive(Debug, Clone)]

@@ -4,17 +4,18 @@
 //! route. A port without a default route may only send what belongs to it; one with a default route (or a lease) may
 //! send everything that does not belong elsewhere. This is rp_filter's question, asked of IPv6 too and visible in the plan.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::check::ranges::{Family, Interval, merge, number, of_net};
 use crate::model::{Config, DhcpFamily, Interface, RouteType};
 use crate::name::IfName;
 use crate::ruleset::{Chain, Datum, Element, Field, Maps, Part, Rule, Set, Span, Target, Verdict};
 
 use super::{Context, Fragment, addresses, matches};
-use crate::check::ranges::{Family, Interval, merge, number, of_net};
 
 /// The map from a port to the chain that checks its sources.
 pub const PORTS: &str = "ports";
@@ -127,15 +128,18 @@ pub fn own_addresses(config: &Config, family: Family) -> Vec<Interval> {
     merge(addresses.filter(|address| Family::of(*address) == family).map(|address| (number(address), number(address))).collect())
 }
 
+/// Prefixes by first address, the longest interval first, and the ports that each leads to.
+type Owners<'a> = BTreeMap<(u128, Reverse<u128>), BTreeSet<&'a IfName>>;
+
 /// Every address that some prefix shorter than "everything" speaks of, and the ports that it belongs to.
 pub struct Territory<'a>([Vec<(Interval, BTreeSet<&'a IfName>)>; 2]);
 
 impl<'a> Territory<'a> {
     pub fn of(config: &'a Config) -> Self {
-        let mut owners: [BTreeMap<(u128, std::cmp::Reverse<u128>), BTreeSet<&IfName>>; 2] = Default::default();
+        let mut owners: [Owners<'_>; 2] = Default::default();
         let mut add = |net: &IpNet, port: Option<&'a IfName>| {
             let (family, (first, last)) = of_net(net);
-            owners[family as usize].entry((first, std::cmp::Reverse(last))).or_default().extend(port);
+            owners[family as usize].entry((first, Reverse(last))).or_default().extend(port);
         };
         for (port, interface) in &config.interfaces {
             interface.spec.addresses.iter().for_each(|net| add(net, Some(port)));
@@ -167,12 +171,12 @@ impl<'a> Territory<'a> {
 
 /// Prefixes nest or are apart, never cross: sorted by first address, longest last, the one on top of the stack owns
 /// what no longer prefix inside it takes.
-fn divide(owners: BTreeMap<(u128, std::cmp::Reverse<u128>), BTreeSet<&IfName>>) -> Vec<(Interval, BTreeSet<&IfName>)> {
+fn divide(owners: Owners<'_>) -> Vec<(Interval, BTreeSet<&IfName>)> {
     let mut pieces = Vec::new();
     let mut stack: Vec<(u128, BTreeSet<&IfName>)> = Vec::new();
     // The first address that nobody has been given yet; None beyond the last address there is.
     let mut next = Some(0);
-    for ((first, std::cmp::Reverse(last)), owner) in owners {
+    for ((first, Reverse(last)), owner) in owners {
         close(&mut stack, &mut next, &mut pieces, Some(first));
         if let (Some((_, outer)), Some(next)) = (stack.last(), next)
             && next < first
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn the_longest_prefix_owns_the_address() {
         let (lan, dmz, wan) = (IfName::try_from("lan0").unwrap(), IfName::try_from("dmz0").unwrap(), IfName::try_from("wan0").unwrap());
-        let owner = |first, last, port| ((first, std::cmp::Reverse(last)), BTreeSet::from([port]));
+        let owner = |first, last, port| ((first, Reverse(last)), BTreeSet::from([port]));
         let pieces = divide(BTreeMap::from([owner(0, 99, &lan), owner(10, 19, &dmz), owner(12, 15, &wan), owner(200, u128::MAX, &dmz)]));
         let told: Vec<_> = pieces.iter().map(|((first, last), owners)| (*first, *last, owners.first().unwrap().as_str())).collect();
         assert_eq!(

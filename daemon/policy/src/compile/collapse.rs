@@ -9,8 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use super::pairs;
 use crate::ruleset::{Datum, Element, Field, Maps, Op, Operand, Part, Rule, Set, Source, Span, Target, Verdict};
+
+use super::pairs;
 
 /// Fewer rules than this are cheaper to compare one by one.
 const RUN: usize = 4;

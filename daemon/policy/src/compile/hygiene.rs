@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::ruleset::{Base, BasePolicy, Chain, ChainKind, Field, Hook, Op, Operand, Part, Per, Rule, Span, Verdict};
-
-use super::{Context, Fragment, LET_IN, LOG_GROUP, accept, addresses, antispoof, matches, services, zones};
 use crate::check::ranges::Family;
 use crate::model::Protocol;
 use crate::name::IfName;
-use crate::ruleset::Datum;
+use crate::ruleset::{Base, BasePolicy, Chain, ChainKind, Datum, Field, Hook, Op, Operand, Part, Per, Rule, Span, Verdict};
+
+use super::{Context, Fragment, LET_IN, LOG_GROUP, accept, addresses, antispoof, matches, services, zones};
 
 const INVALID: u32 = 1;
 const ESTABLISHED: u32 = 2;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::check::ranges::{Family, of_net};
 use crate::model::{DhcpFamily, Protocol, ZoneTerm};
 use crate::name::IfName;
 use crate::ruleset::{BasePolicy, Chain, Datum, Element, Field, Hook, Op, Operand, Part, Per, Rule, Span, Target, Verdict};
@@ -11,7 +12,6 @@ use super::pairs::Pairs;
 use super::spans::operand;
 use super::zones::{End, through};
 use super::{Context, Fragment, accept, addresses, antispoof, matches, services};
-use crate::check::ranges::{Family, of_net};
 
 const MAP: &str = "input_ports";
 

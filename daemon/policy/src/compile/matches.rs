@@ -1,12 +1,12 @@
 //! From the sources, destinations and services of a rule to conjunctions that the kernel can evaluate.
 
+use crate::check::addresses::Addresses;
+use crate::check::ranges::Family;
 use crate::model::{AddressTerm, Config, Protocol, ServiceTerm};
 use crate::ruleset::{Datum, Field, Op, Operand, Part, Span};
 
 use super::addresses;
 use super::services::{self, Grain};
-use crate::check::addresses::Addresses;
-use crate::check::ranges::Family;
 
 /// One conjunction. A rule matches a packet when any of its conjunctions does; at most one of them can, except where address sets overlap.
 #[derive(Debug, Clone, Default)]

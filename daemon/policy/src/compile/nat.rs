@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::model::{Address, AddressTerm, NatKind, NatRule, PortRange, Protocol, ZoneTerm};
+use crate::check::ranges::{Family, merge, number};
+use crate::model::{Address, AddressTerm, DhcpFamily, NatKind, NatRule, PortRange, Protocol, ZoneTerm};
 use crate::name::IfName;
 use crate::ruleset::{BasePolicy, Datum, Field, Hook, NatTarget, Op, Operand, Part, Rule, Source, Span};
 
@@ -14,8 +15,6 @@ use super::services::{Grain, protocol_part};
 use super::spans::operand;
 use super::zones::{End, through};
 use super::{Context, Fragment, LET_IN, accept, input, rules};
-use crate::check::ranges::{Family, merge, number};
-use crate::model::DhcpFamily;
 
 /// `fib daddr type local`: an address of the box, leased ones included.
 const LOCAL: u8 = 2;
@@ -79,7 +78,7 @@ impl<'a, 'b> Nat<'a, 'b> {
         self.context.zones.ends(terms)
     }
 
-    fn from_ports(&self) -> Vec<&'a IfName> {
+    fn incoming_ports(&self) -> Vec<&'a IfName> {
         self.context.zones.ports_of(&self.from()).into_iter().map(|(name, _)| name).collect()
     }
 
@@ -88,7 +87,7 @@ impl<'a, 'b> Nat<'a, 'b> {
         if self.rule.from.is_empty() {
             return vec![None];
         }
-        let zones = through(Field::IifName, self.from_ports()).map(Some);
+        let zones = through(Field::IifName, self.incoming_ports()).map(Some);
         // What the box itself sends came through no port, so nothing has marked it.
         let own = Part::Masked { field: Field::Mark, mask: LET_IN, op: Op::Eq, value: 0 };
         zones.into_iter().chain(self.from().contains(&End::Box).then_some(Some(own))).collect()
@@ -112,7 +111,7 @@ impl<'a, 'b> Nat<'a, 'b> {
     }
 
     fn redirect(&self, to_port: u16) -> Vec<Rule> {
-        let Some(from) = through(Field::IifName, self.from_ports()) else { return Vec::new() };
+        let Some(from) = through(Field::IifName, self.incoming_ports()) else { return Vec::new() };
         let rule = |mut conjunction: Conjunction| {
             let port = with_ports(&mut conjunction).then_some(to_port);
             let parts = [from.clone()].into_iter().chain(conjunction.parts).chain([Part::Counter, Part::Redirect { port }]);
@@ -195,7 +194,7 @@ impl<'a> Forward<'a, '_> {
 
     /// The `from` ports, and with hairpin those of the target's zone.
     fn everywhere(&self) -> Vec<&'a IfName> {
-        let mut ports = self.nat.from_ports();
+        let mut ports = self.nat.incoming_ports();
         ports.extend(&self.hairpin);
         ports.sort_unstable();
         ports.dedup();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::check::ranges::Family;
 use crate::model::{OutputPosture, Protocol};
 use crate::ruleset::{BasePolicy, Field, Hook, Part, Rule};
 
@@ -10,7 +11,6 @@ use super::input::{dhcp_answers, element};
 use super::pairs::Pairs;
 use super::zones::End;
 use super::{Context, Fragment, accept, antispoof, services};
-use crate::check::ranges::Family;
 
 const MAP: &str = "output_ports";
 

@@ -3,10 +3,9 @@
 use crate::model::{Action, FirewallRule, LogSpec, Protocol, RateLimit};
 use crate::ruleset::{Chain, Part, Reject, Rule, Source, Verdict};
 
-use super::Context;
 use super::matches::{Conjunction, Terms, conjunctions};
 use super::services::{Grain, protocol_part};
-use super::{LOG_GROUP, schedules};
+use super::{Context, LOG_GROUP, schedules};
 
 /// Where the zones of the rule have been dealt with by the chain that it stands in.
 #[derive(Debug, Clone, Default)]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::check::ranges::{Family, Interval};
 use crate::check::services::Traffic;
 use crate::model::{Config, IcmpType, Icmpv6Type, Protocol, ServiceTerm};
 use crate::ruleset::{Datum, Field, Op, Operand, Part, Span};
 
 use super::spans::operand;
-use crate::check::ranges::{Family, Interval};
 
 /// One way in which a packet can belong to the services of a rule: matches that hold together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
