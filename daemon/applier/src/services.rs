@@ -113,8 +113,12 @@ impl Services {
         }
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            if ask_haproxy(&socket, "show proc").is_ok_and(|said| has_new_worker(&said)) {
+            let said = ask_haproxy(&socket, "show proc").unwrap_or_default();
+            if has_new_worker(&said) {
                 return Ok(());
+            }
+            if has_failed(&said) {
+                break;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -127,6 +131,8 @@ fn ask_haproxy(socket: &Path, question: &str) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{question}\n").as_bytes())?;
+    // Nothing more comes: without this HAProxy waits for the next command.
+    stream.shutdown(std::net::Shutdown::Write)?;
     let mut said = String::new();
     // HAProxy before 2.7 closes the connection on `reload`, without a word.
     stream.take(64 << 10).read_to_string(&mut said)?;
@@ -138,6 +144,12 @@ fn has_new_worker(said: &str) -> bool {
     let workers = said.lines().skip_while(|line| !line.starts_with("# workers")).skip(1).take_while(|line| !line.starts_with('#'));
     let mut fields = workers.map(|line| line.split_whitespace().collect::<Vec<_>>());
     fields.any(|fields| fields.get(1) == Some(&"worker") && fields.get(2) == Some(&"0"))
+}
+
+/// The master counts reloads in vain since the last that worked: `1163 master 5 [failed: 1] ...`.
+fn has_failed(said: &str) -> bool {
+    let master = said.lines().find(|line| line.split_whitespace().nth(1) == Some("master"));
+    master.is_some_and(|line| line.contains("[failed: ") && !line.contains("[failed: 0]"))
 }
 
 fn write(path: &Path, file: &File) -> io::Result<()> {
@@ -197,5 +209,55 @@ mod tests {
         assert_eq!(fs::read(&live).unwrap(), good["admin-front/haproxy.cfg"].text.as_bytes());
         assert_eq!(fs::metadata(&live).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::metadata(live.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o755);
+    }
+
+    /// A front that runs, and is killed with the test.
+    struct Front(std::process::Child);
+
+    impl Drop for Front {
+        fn drop(&mut self) {
+            // SIGTERM: the master takes its workers along.
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id() as i32), nix::sys::signal::SIGTERM).ok();
+            self.0.wait().ok();
+        }
+    }
+
+    #[test]
+    fn a_running_haproxy_is_reloaded_and_seen_to_run_and_one_that_cannot_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = Services::new(folder.path().join("files"), folder.path().into());
+        let config = |extra: &str| {
+            let text = format!(
+                "defaults\n    mode http\n    timeout client 1s\n    timeout server 1s\n    timeout connect 1s\nfrontend x\n    bind unix@{}/x.sock\n{extra}",
+                folder.path().display()
+            );
+            BTreeMap::from([("admin-front/haproxy.cfg".to_owned(), File { text, mode: 0o644 })])
+        };
+        let deploy = |files: &BTreeMap<String, File>| services.stage(files).and_then(|()| services.publish(files));
+        deploy(&config("")).unwrap();
+        let socket = folder.path().join("admin-front-master.sock");
+        let child = Command::new("haproxy")
+            .args(["-W", "-db", "-S"])
+            .arg(&socket)
+            .arg("-f")
+            .arg(folder.path().join("files/admin-front/haproxy.cfg"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let _front = Front(child);
+        let begun = Instant::now();
+        while !ask_haproxy(&socket, "show proc").is_ok_and(|said| has_new_worker(&said)) {
+            assert!(begun.elapsed() < PATIENCE, "haproxy does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        deploy(&config("    maxconn 10\n")).unwrap();
+        // Its checker is content, but the file that it needs is only there for the checker.
+        let needs = folder.path().join("needed.lst");
+        fs::write(&needs, "a\n").unwrap();
+        let files = config(&format!("    http-request deny if {{ src -f {} }}\n", needs.display()).replace("src -f", "path -f"));
+        services.stage(&files).unwrap();
+        fs::remove_file(&needs).unwrap();
+        let error = services.publish(&files).unwrap_err();
+        assert!(error.contains("admin-front"), "{error}");
     }
 }

@@ -17,16 +17,28 @@ pub struct Applier {
     pub folder: TempDir,
     pub child: Option<Child>,
     flags: Vec<String>,
+    /// Run with this before it: `setpriv` and what it takes away.
+    wrapper: Vec<String>,
 }
 
 impl Applier {
     /// Not started yet.
     pub fn new() -> Applier {
-        Applier { folder: tempfile::tempdir().expect("a folder"), child: None, flags: vec![] }
+        Applier { folder: tempfile::tempdir().expect("a folder"), child: None, flags: vec![], wrapper: vec![] }
     }
 
     pub fn with(mut self, flag: &str, value: impl Into<String>) -> Self {
         self.flags.extend([flag.to_owned(), value.into()]);
+        self
+    }
+
+    /// As on the box: an ordinary user with one capability.
+    pub fn unprivileged(mut self) -> Self {
+        let folder = self.folder.path();
+        std::os::unix::fs::chown(folder, Some(65_534), Some(65_534)).expect("root may");
+        let wrapper = "setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --inh-caps=-all,+net_admin \
+                       --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin";
+        self.wrapper = wrapper.split_whitespace().map(str::to_owned).collect();
         self
     }
 
@@ -37,10 +49,13 @@ impl Applier {
     /// Started, and not waited for.
     pub fn launch(&mut self, inside: &Namespace) {
         let run = self.folder.path().to_owned();
-        let (flags, state) = (self.flags.clone(), self.state());
+        let (flags, state, wrapper) = (self.flags.clone(), self.state(), self.wrapper.clone());
         let log = std::fs::OpenOptions::new().create(true).append(true).open(run.join("log")).expect("a log");
         let child = inside.run(move || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis-applier"));
+            let binary = [env!("CARGO_BIN_EXE_portcullis-applier").to_owned()];
+            let mut words = wrapper.into_iter().chain(binary);
+            let mut command = Command::new(words.next().expect("a program"));
+            command.args(words);
             command.arg("--run-dir").arg(&run).arg("--state-dir").arg(state).args(flags);
             command.env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).stderr(log).spawn().expect("the applier starts")
         });

@@ -27,6 +27,20 @@ fn nothing_passes_before_a_policy_and_only_what_it_permits_afterwards() {
 }
 
 #[test]
+fn one_capability_is_enough() {
+    let office = Office::new();
+    let mut applier = Applier::new().unprivileged();
+    applier.start(&office.gate);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", applier.pid())).unwrap();
+    assert!(status.contains("Uid:\t65534") && status.contains("CapEff:\t0000000000001000"), "{status}");
+    applier.keep(&policy("lan", WEB));
+    applier.apply(&policy("lan", SSH), 60);
+    applier.stop();
+    applier.start(&office.gate);
+    assert_eq!((applier.running(), applier.drift()), (Some(1), vec![]));
+}
+
+#[test]
 fn an_administrator_who_cuts_off_their_own_access_gets_it_back() {
     let office = Office::new();
     let mut applier = Applier::new();
