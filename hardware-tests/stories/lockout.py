@@ -25,9 +25,10 @@ def cut_off(stage):
     wait_until(lambda: _reachable(stage), 15, "the pages can be reached again")
     took = time.monotonic() - begin
     with api.Connection(stage.lab) as connection:
-        status = connection.ask("GET", "/status", token=token)
-    expect(status["trial"], None, "no trial is left")
-    expect_true(status["running"]["number"] != applied["generation"], "the box is back at the generation before")
+        # Control looks at the applier once a second.
+        wait_until(lambda: not connection.ask("GET", "/status", token=token)["trial"], 3, "the pages say that no trial is left")
+        running = connection.ask("GET", "/status", token=token)["running"]
+    expect_true(running["number"] != applied["generation"], "the box is back at the generation before")
     return f"back after {took:.1f} s"
 
 
