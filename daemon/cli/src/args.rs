@@ -59,6 +59,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prints the JSON Schema of the policy language, for editors
+    Schema,
     /// Lists the starting points, or prints one: a complete, commented policy to change
     New {
         #[arg(value_name = "STARTING-POINT")]

@@ -76,3 +76,11 @@ fn nothing_is_coloured_when_nobody_looks() {
     let output = portcullis(&["status"]);
     assert!(!said(&output.stderr).contains('\x1b'));
 }
+
+#[test]
+fn the_schema_is_one_json_document_for_editors() {
+    let output = portcullis(&["schema"]);
+    assert_eq!(code(&output), 0);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema["$schema"].as_str().is_some_and(|dialect| dialect.contains("json-schema.org")));
+}

@@ -28,6 +28,7 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         Command::Plan { paths, digest, ruleset } => plan::run(&paths, digest, ruleset, &applier),
         Command::Diff { old, new, plan, json } => diff::run(old, new, plan, json, &applier),
         Command::Explain { paths, packet, json } => explain::run(&paths, &packet, json, &applier),
+        Command::Schema => say_json(&policy::schema()),
         Command::New { name, output } => new::run(name.as_deref(), output),
         Command::Apply { paths, confirm_within, yes, json } => apply::run(&paths, confirm_within, yes, json, &applier),
         Command::Confirm { generation, json } => trial::confirm(generation, json, &applier),
