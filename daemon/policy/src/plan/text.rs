@@ -21,7 +21,10 @@ impl Display for Plan {
         sections.add("schedules", self.schedules.iter().map(|(name, schedule)| format!("{name}{schedule}\n")).collect())?;
         sections.add("ruleset", self.ruleset.to_string())?;
         for (path, file) in &self.files {
-            sections.add(&format!("file {path} mode {:04o}", file.mode), file.text.clone())?;
+            // Indented, so that no line of a file can be taken for a section; with its size, so that equal text is an equal file.
+            let indented = |line: &str| if line == "\n" { line.to_owned() } else { format!("    {line}") };
+            let text: String = file.text.split_inclusive('\n').map(indented).collect();
+            sections.add(&format!("file {path} mode {:04o}, {} bytes", file.mode, file.text.len()), text)?;
         }
         sections.add("units", self.units.iter().map(|(unit, state)| format!("{unit} {state}\n")).collect())
     }
