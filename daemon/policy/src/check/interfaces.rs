@@ -41,13 +41,14 @@ pub(super) fn check(whole: &Whole, report: &mut Report) {
     }
 }
 
+fn can_be_a_hosts(address: IpAddr) -> bool {
+    let reserved = matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240 || address.octets()[0] == 0);
+    !(reserved || address.is_multicast() || address.is_unspecified() || address.is_loopback())
+}
+
 fn host_address(spot: &mut Spot, net: &IpNet) {
     let address = net.addr();
-    if address.is_multicast()
-        || address.is_unspecified()
-        || address.is_loopback()
-        || matches!(address, IpAddr::V4(a) if a.octets()[0] >= 240 || a.octets()[0] == 0)
-    {
+    if !can_be_a_hosts(address) {
         spot.say(format!("{address} cannot be the address of a port; write a unicast address"));
         return;
     }
@@ -85,6 +86,7 @@ fn belong_to_one_port(interfaces: &BTreeMap<IfName, Resource<Interface>>, report
         .iter()
         .flat_map(|(name, resource)| resource.spec.addresses.iter().enumerate().map(move |(at, net)| (name, resource, at, net)))
         .filter(|(.., net)| !matches!(net.addr(), IpAddr::V6(address) if address.is_unicast_link_local()))
+        .filter(|(.., net)| can_be_a_hosts(net.addr()) && net.prefix_len() > 0)
         .collect();
     networks.sort_by_key(|(name, _, at, net)| (of_net(net).0, of_net(net).1.0, std::cmp::Reverse(of_net(net).1.1), *name, *at));
     // Sorted by where they begin, a network overlaps an earlier one exactly if it begins before the farthest end so far.

@@ -45,18 +45,19 @@ fn check_rule(whole: &Whole, spot: &mut Spot, rule: &NatRule) {
     whole.service_terms(spot, "services", &rule.services);
     whole.families_meet(spot, &rule.sources, &rule.destinations, &rule.services);
     let traffic = Traffic::of(whole.config, &rule.services);
+    let ports_known = !whole.config.gaps.may_hide_any("Service");
     match &rule.kind {
         NatKind::Masquerade { to } => leaving(whole, spot, to),
         NatKind::Snat { to, to_address, to_ports } => {
             leaving(whole, spot, to);
             target(whole, spot, rule, *to_address);
-            if to_ports.is_some() {
+            if to_ports.is_some() && ports_known {
                 needs_ports(spot, "toPorts", traffic.as_ref());
             }
         }
         NatKind::PortForward { to_address, to_port, .. } => {
             target(whole, spot, rule, *to_address);
-            if to_port.is_some() {
+            if to_port.is_some() && ports_known {
                 needs_ports(spot, "toPort", traffic.as_ref());
             }
             if own_addresses(whole).any(|own| own == *to_address) {
@@ -65,7 +66,9 @@ fn check_rule(whole: &Whole, spot: &mut Spot, rule: &NatRule) {
             keeps_administration(whole, spot, rule, traffic.as_ref(), None);
         }
         NatKind::Redirect { to_port } => {
-            needs_ports(spot, "toPort", traffic.as_ref());
+            if ports_known {
+                needs_ports(spot, "toPort", traffic.as_ref());
+            }
             keeps_administration(whole, spot, rule, traffic.as_ref(), Some(*to_port));
         }
     }
@@ -80,6 +83,9 @@ fn target(whole: &Whole, spot: &mut Spot, rule: &NatRule, address: IpAddr) {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast() || address.octets()[0] == 0);
     if address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
         spot.field("toAddress").say(format!("{address} is no host's address; write the address of one host"));
+        return;
+    }
+    if whole.config.gaps.may_hide_any("AddressSet") || whole.config.gaps.may_hide_any("Service") {
         return;
     }
     let family = Family::of(address);
@@ -111,7 +117,8 @@ fn needs_ports(spot: &mut Spot, field: &'static str, traffic: Option<&Traffic>) 
 fn keeps_administration(whole: &Whole, spot: &mut Spot, rule: &NatRule, traffic: Option<&Traffic>, to_port: Option<u16>) {
     let Some((_, system)) = &whole.config.system else { return };
     let admin = &system.spec.admin;
-    if !rule.enabled || !meets_administrators(whole, rule, admin) {
+    let gaps = &whole.config.gaps;
+    if !rule.enabled || gaps.may_hide_any("System") || gaps.may_hide_any("AddressSet") || !meets_administrators(whole, rule, admin) {
         return;
     }
     let ports = std::iter::once((admin.port, "the pages")).chain(admin.ssh.then_some((SSH, "ssh")));

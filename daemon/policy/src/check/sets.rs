@@ -32,7 +32,8 @@ fn services(whole: &Whole, report: &mut Report) {
             spot.say(format!("`{name}` has a meaning of its own in rules; choose another name for this service"));
         }
         let ports = service.tcp.len() + service.udp.len() + service.sctp.len();
-        if ports + service.icmp.len() + service.icmpv6.len() + service.protocols.len() == 0 {
+        let whole_service = !whole.config.gaps.may_hide("Service", name.as_str());
+        if whole_service && ports + service.icmp.len() + service.icmpv6.len() + service.protocols.len() == 0 {
             let usual = if predefined().contains_key(name.as_str()) { ", or remove this resource to use the predefined one" } else { "" };
             spot.say(format!(
                 "this service holds nothing, so rules with it can never match; write tcp, udp, sctp, icmp, icmpv6 or protocols{usual}"

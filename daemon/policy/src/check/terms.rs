@@ -80,7 +80,9 @@ impl Whole<'_> {
             ("destinations", of_terms(destinations)),
             ("services", Family::BOTH.map(|family| traffic.as_ref().is_none_or(|traffic| traffic.has_any(family)))),
         ];
-        if parts.iter().any(|(_, families)| *families == [false, false]) {
+        let gaps = &self.config.gaps;
+        if gaps.may_hide_any("AddressSet") || gaps.may_hide_any("Service") || parts.iter().any(|(_, families)| *families == [false, false])
+        {
             return;
         }
         let only = |family: Family| {

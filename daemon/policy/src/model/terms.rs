@@ -202,8 +202,10 @@ fn parse_prefix(text: &str) -> Result<IpNet, String> {
     let wrong = || format!("{} is not a prefix; write one like 192.168.2.0/24 or 2001:db8::/32", quote(text));
     let (address, length) = text.split_once('/').ok_or_else(wrong)?;
     let address = parse_ip(address)?;
-    let length: u8 =
-        Some(length).filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+    let length: u8 = Some(length)
+        .filter(|text| text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(wrong)?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     IpNet::new(address, length).map_err(|_| format!("{text} has a prefix length above {most}; write /{most} or less"))
 }

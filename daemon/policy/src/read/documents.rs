@@ -13,12 +13,18 @@ pub struct Document {
     pub line: u32,
 }
 
-/// Ranges that together are the whole text, in order. Each begins at a `---`, except the first.
+/// Documents of one file. A resource each: nobody has more, but four bytes are enough for a document.
+pub const MOST_DOCUMENTS: usize = 200_000;
+
+/// Ranges that together are the whole text, in order; of hostile texts only its beginning. Each begins at a `---`, except the first.
 pub fn documents(text: &str) -> Vec<Document> {
     let mut found = Vec::new();
     let (mut start, mut first_line, mut offset) = (0, 1, 0);
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         if begins_document(line) && offset > start {
+            if found.len() > MOST_DOCUMENTS {
+                return found;
+            }
             found.push(Document { range: start..offset, line: first_line });
             (start, first_line) = (offset, number);
         }

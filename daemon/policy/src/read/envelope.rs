@@ -126,6 +126,11 @@ pub(super) fn read(root: &Node, file: &str, config: &mut Config, problems: &mut 
         config.gaps.document = true;
         return;
     };
+    if fields.node("api_version").is_none() && fields.node("kind").is_none() && fields.node("spec").is_none() {
+        cx.problem(root.line, format!("this is no resource; one has the fields apiVersion ({API_VERSION}), kind, metadata and spec"));
+        config.gaps.document = true;
+        return;
+    }
     api_version(&mut fields, &mut cx);
     let kind = kind(&mut fields, &mut cx);
     if let Some(kind) = kind {
@@ -196,6 +201,7 @@ fn read_kind<K: Kind>(envelope: Envelope, config: &mut Config, cx: &mut Cx) {
         let parsed = K::Name::parse(&metadata.name.0);
         parsed.map_err(|message| cx.field("metadata", |cx| cx.field("name", |cx| cx.problem(envelope.line, message)))).ok()
     });
+    let before = cx.problems.0.len();
     let spec = match envelope.spec {
         Some(node) => cx.field("spec", |cx| K::read(node, cx)),
         None => {
@@ -208,6 +214,9 @@ fn read_kind<K: Kind>(envelope: Envelope, config: &mut Config, cx: &mut Cx) {
         config.gaps.resources.insert((K::KIND.to_owned(), shown));
         return;
     };
+    if cx.problems.0.len() > before {
+        config.gaps.resources.insert((K::KIND.to_owned(), shown.clone()));
+    }
     let resource = Resource { origin: cx.origin(envelope.line), description: metadata.description, spec };
     if let Err(first) = K::put(config, name, resource) {
         let message = match K::KIND {

@@ -8,12 +8,13 @@
 
 pub mod documents;
 mod envelope;
+mod input;
 pub mod node;
 pub mod text;
 
 use crate::model::Config;
 use crate::problem::Problems;
-use crate::source::Sources;
+use crate::source::{Origin, Sources};
 
 pub use envelope::{API_VERSION, KINDS, KindOf};
 
@@ -24,7 +25,14 @@ pub fn read(sources: &Sources) -> (Config, Problems) {
     let files = text::readable(sources, &mut problems);
     config.gaps.document = !problems.is_empty();
     for (file, text) in files {
-        for document in documents::documents(text) {
+        let documents = documents::documents(text);
+        if documents.len() > documents::MOST_DOCUMENTS {
+            let message = format!("the file has more than {} documents; put fewer `---` lines into it", documents::MOST_DOCUMENTS);
+            problems.at(&Origin { file, line: 1 }, "", message);
+            config.gaps.document = true;
+            continue;
+        }
+        for document in documents {
             if problems.is_full() {
                 break;
             }

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
+use super::input::{Bounded, Held};
 use super::text::forbidden;
 use crate::problem::{Problems, quote};
 use crate::source::Origin;
@@ -110,10 +111,12 @@ pub struct GivenUp;
 
 impl<'a> Builder<'a, '_> {
     fn run(&mut self, text: &'a str) -> Result<(), GivenUp> {
-        let mut parser = Parser::new_from_str(text);
+        let held = Held::default();
+        let mut parser = Parser::new(Bounded::new(text, &held));
         let mut ended = false;
         while let Some(event) = parser.next_event() {
-            let (event, span) = event.map_err(|error| self.syntax(&error))?;
+            let (event, span) = event.map_err(|error| self.syntax(&error, &held))?;
+            held.nothing();
             if ended && !matches!(event, Event::StreamEnd) {
                 // Only `...` without a following `---` gets here; anything more would have been cut off as its own document.
                 return Err(self.give_up(self.line(&span), "begin every further document with a line `---`".to_owned()));
@@ -249,9 +252,13 @@ impl<'a> Builder<'a, '_> {
         }
     }
 
-    fn syntax(&mut self, error: &ScanError) -> GivenUp {
+    fn syntax(&mut self, error: &ScanError, held: &Held) -> GivenUp {
         let marker = error.marker();
         let line = self.first_line + (marker.line() as u32).saturating_sub(1);
+        if held.too_much() {
+            return self
+                .give_up(line, "a list or map in brackets is too long; write long ones with an entry a line, as `- entry`".to_owned());
+        }
         let info: String = error.info().chars().filter(|c| !c.is_control()).take(120).collect();
         self.give_up(
             line,

@@ -17,9 +17,10 @@ const MOST_CHARACTERS_REPORTED: usize = 10;
 pub fn readable<'a>(sources: &'a Sources, problems: &mut Problems) -> Vec<(String, &'a str)> {
     let bytes: usize = sources.0.values().map(String::len).sum();
     if bytes > MOST_BYTES || sources.0.len() > MOST_FILES {
-        problems.general(format!(
-            "the policy has {} files with {bytes} bytes; at most {MOST_FILES} files with {MOST_BYTES} bytes together are read: shorten it",
-            sources.0.len()
+        let biggest = sources.0.iter().max_by_key(|(_, text)| text.len()).map_or(String::new(), |(name, _)| shown(name));
+        let files = sources.0.len();
+        problems.at(&Origin { file: biggest, line: 1 }, "", format!(
+            "the policy has {bytes} bytes in {files} files, this one the biggest; at most {MOST_BYTES} bytes in {MOST_FILES} files are read: shorten it"
         ));
         return Vec::new();
     }

@@ -74,7 +74,7 @@ impl Shape for String {
             NodeValue::Unusable => return None,
             _ if node.is_null() => return missing_value(node, cx),
             NodeValue::Scalar { text, quoted: false } if looks_like_another_type(text) => {
-                cx.problem(node.line, format!("YAML takes {text} for a number or a truth value; write it in quotes: {}", quote(text)));
+                cx.problem(node.line, format!("without quotes, YAML takes this for a number or a truth value; write {}", quote(text)));
             }
             NodeValue::Scalar { text, .. } => {
                 // A block text (`|`, `>`) ends in a line break that nobody meant.
@@ -124,7 +124,7 @@ impl<T: Shape> Shape for Vec<T> {
             NodeValue::List(nodes) => {
                 // All are read before any is missed, so that every problem is said.
                 let read: Vec<Option<T>> = nodes.iter().enumerate().map(|(at, node)| cx.index(at, |cx| T::read(node, cx))).collect();
-                read.into_iter().collect()
+                if T::DROPPED_IF_UNREADABLE { Some(read.into_iter().flatten().collect()) } else { read.into_iter().collect() }
             }
             _ if node.is_null() => missing_value(node, cx),
             _ => T::read(node, cx).map(|one| vec![one]),
@@ -151,8 +151,13 @@ impl<T: Shape> Shape for Option<T> {
 
 impl<T: Shape> Shape for Located<T> {
     fn read(node: &Node, cx: &mut Cx) -> Option<Self> {
-        T::read(node, cx).map(|value| Located { line: node.line, value })
+        let goes_on = std::mem::replace(&mut cx.goes_on, false);
+        let read = T::read(node, cx);
+        cx.goes_on = goes_on;
+        read.map(|value| Located { line: node.line, value })
     }
+
+    const DROPPED_IF_UNREADABLE: bool = true;
 
     fn schema(definitions: &mut Definitions) -> Value {
         T::schema(definitions)

@@ -53,6 +53,9 @@ pub trait Shape: Sized {
 
     /// What leaving a list of these out means, when that is more than nothing. Such a list is never written empty: it would read as "none".
     const ABSENT_MEANS: Option<&'static str> = None;
+
+    /// Whether a list goes on without its unreadable entries, so that the others can be checked. The policy as a whole is refused anyway.
+    const DROPPED_IF_UNREADABLE: bool = false;
 }
 
 /// Where reading is, and what it found wrong so far.
@@ -62,6 +65,9 @@ pub struct Cx<'p> {
     /// `FirewallPolicy/lan-out`
     resource: String,
     steps: Vec<Step>,
+    /// Go on with a default where an optional field cannot be read, so that what else is wrong can be found too. Not inside rules,
+    /// where a default would mean something else than what was written.
+    pub goes_on: bool,
 }
 
 enum Step {
@@ -71,7 +77,7 @@ enum Step {
 
 impl<'p> Cx<'p> {
     pub fn new(file: &str, problems: &'p mut Problems) -> Self {
-        Cx { problems, file: file.to_owned(), resource: String::new(), steps: Vec::new() }
+        Cx { problems, file: file.to_owned(), resource: String::new(), steps: Vec::new(), goes_on: true }
     }
 
     /// Paths begin with this from now on.
@@ -153,7 +159,10 @@ impl<'n, 'a> Fields<'n, 'a> {
 
     pub fn take<T: Shape>(&mut self, name: &'static str, default: Option<fn() -> T>, cx: &mut Cx) -> Option<T> {
         match (self.node(name), default) {
-            (Some(node), _) => cx.field(name, |cx| T::read(node, cx)),
+            (Some(node), default) => {
+                let read = cx.field(name, |cx| T::read(node, cx));
+                read.or_else(|| default.filter(|_| cx.goes_on).map(|default| default()))
+            }
             (None, Some(default)) => Some(default()),
             (None, None) => {
                 cx.problem(self.line, format!("the field `{}` is missing; it is required here", camel(name)));

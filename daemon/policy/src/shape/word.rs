@@ -31,14 +31,14 @@ impl<T: Word> Shape for T {
         match &node.value {
             NodeValue::Unusable => None,
             _ if node.is_null() => missing_value(node, cx),
-            NodeValue::Scalar { text, quoted: false } if T::NUMBERS.is_none() && looks_like_another_type(text) => {
-                cx.problem(
-                    node.line,
-                    format!("YAML takes {text} for a number or a truth value; if the word is meant, write it in quotes: {}", quote(text)),
-                );
-                None
-            }
-            NodeValue::Scalar { text, .. } => T::parse(text).map_err(|message| cx.problem(node.line, message)).ok(),
+            NodeValue::Scalar { text, quoted } => match T::parse(text) {
+                Ok(_) if !quoted && T::NUMBERS.is_none() && looks_like_another_type(text) => {
+                    let text = quote(text);
+                    cx.problem(node.line, format!("without quotes, YAML takes this for a number or a truth value; write {text}"));
+                    None
+                }
+                parsed => parsed.map_err(|message| cx.problem(node.line, message)).ok(),
+            },
             _ => {
                 cx.problem(node.line, format!("here must stand {}; found {}", T::WHAT, node.sort()));
                 None
