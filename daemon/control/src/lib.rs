@@ -12,6 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod access_tests;
 pub mod actor;
 pub mod api;
 pub mod api_key;
@@ -45,6 +47,8 @@ pub mod throttle;
 pub mod ticks;
 pub mod traffic;
 pub mod trial;
+#[cfg(test)]
+mod trial_tests;
 pub mod trouble;
 pub mod user;
 

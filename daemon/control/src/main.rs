@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            error!("{error}");
+            error!("{}", with_sources(&*error));
             ExitCode::FAILURE
         }
     }
@@ -45,6 +45,8 @@ fn run(flags: Flags) -> Result<Signal, Box<dyn std::error::Error>> {
     // Before any thread exists, so that all of them inherit it and only `wait` below sees the signal.
     stop.thread_block()?;
 
+    // Users, keys and sessions are nobody else's to read; what others need is opened to them by name.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     certificate::provide(&flags.settings)?;
     let (site, database) = Site::open(flags.settings, flags.applier_socket)?;
     match database {

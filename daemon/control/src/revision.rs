@@ -76,6 +76,11 @@ pub fn waiting(site: &Site) -> Result<Option<Revision>, Trouble> {
     site.db.read(|db| Ok(db.query_row(&format!("{SELECT} WHERE outcome = 'waiting' ORDER BY id DESC LIMIT 1"), [], revision).optional()?))
 }
 
+pub(crate) fn newest_from(site: &Site, origin: FoundIn) -> Result<Option<Revision>, Trouble> {
+    let query = format!("{SELECT} WHERE origin = ?1 ORDER BY id DESC LIMIT 1");
+    site.db.read(|db| Ok(db.query_row(&query, [word(origin)?], revision).optional()?))
+}
+
 pub fn dismiss(site: &Site, actor: &Actor, id: i64) -> Result<(), Trouble> {
     site.change(actor, |ledger| {
         let changed = "UPDATE revisions SET outcome = 'dismissed', outcome_at = ?2 WHERE id = ?1 AND outcome = 'waiting'";

@@ -9,6 +9,7 @@ use crate::actor::Actor;
 use crate::applier::unexpected;
 use crate::audit::Note;
 use crate::candidate;
+use crate::hot_reload;
 use crate::revision::{self, FoundIn, New, Outcome};
 use crate::site::Site;
 use crate::trouble::Trouble;
@@ -88,7 +89,12 @@ pub fn confirm(site: &Site, actor: &Actor, generation: u64) -> Result<u64, Troub
     if actor.client.connected_at.is_none_or(|at| at <= trial.installed_at) {
         return Err(Trouble::OldConnection);
     }
-    let confirmed = site.applier.confirm(generation, actor.principal());
+    // What the box put on trial by itself, anyone who may apply may keep; the record names the person.
+    let mut by = actor.principal();
+    if trial.by == hot_reload::NAME {
+        by.name = trial.by;
+    }
+    let confirmed = site.applier.confirm(generation, by);
     site.change(actor, |ledger| match &confirmed {
         Ok(_) => ledger.note(Note::new("policy.confirm", format!("generation {generation}"), "confirmed")),
         Err(trouble) => ledger.note(Note::new("policy.confirm-refused", format!("generation {generation}"), trouble.to_string())),

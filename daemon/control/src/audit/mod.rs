@@ -8,6 +8,8 @@
 //! Whoever can write both files and the log can forge the whole; copies of checkpoints that left the box settle that.
 
 mod chain;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use chain::{CHECKPOINT_EVERY, Entry, merkle_root};
