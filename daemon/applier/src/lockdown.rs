@@ -29,7 +29,9 @@ pub fn plan() -> Plan {
 pub const TABLE: &str = "portcullis";
 const FORWARDING: [&str; 2] = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
 
-fn chain(hook: Hook, rules: Vec<Rule>) -> Chain {
+/// Ends in a rule that drops: a policy alone takes effect a moment too late when a ruleset is replaced (see kernel::nft).
+fn chain(hook: Hook, mut rules: Vec<Rule>) -> Chain {
+    rules.push(Rule::of([Part::Verdict(Verdict::Drop)]).because("lockdown"));
     Chain { base: Some(Base { kind: ChainKind::Filter, hook, priority: 0, policy: BasePolicy::Drop }), rules }
 }
 

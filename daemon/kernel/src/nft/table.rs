@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use policy::ruleset::{self, BasePolicy, ChainKind, Hook};
+use policy::ruleset::{self, BasePolicy, ChainKind, Hook, Part};
 
 use super::batch::{Batch, FAMILY, Subject};
 use super::set::{self, Item, Name, Shape};
@@ -62,6 +62,7 @@ pub fn add<'a>(batch: &mut Batch<'a>, table: &'a ruleset::Table, features: Featu
     let nft_table = nftnl::Table::new(c_text(name)?, nftnl::ProtoFamily::Inet);
     let mut chains = Vec::with_capacity(table.chains.len());
     for (chain_name, chain) in table.chains_in_order() {
+        shuts_by_a_rule(name, chain_name, chain)?;
         let nft_chain = nft_chain(&nft_table, chain_name, chain)?;
         batch.nftnl(&nft_chain, Subject::Chain { table: name, chain: chain_name }, |_| {});
         chains.push((chain_name, chain, nft_chain));
@@ -86,6 +87,22 @@ pub fn flags(table: &ruleset::Table, features: Features) -> u32 {
         (true, false) => OWNER,
         (true, true) => OWNER | PERSIST,
     }
+}
+
+/// Linux gives a new chain its policy `drop` only once the chains that the same transaction removes are gone (nf_tables_commit walks the
+/// changes in order, while rules change all at once). Between the two the chain accepts whatever no rule of it decides about;
+/// a last rule that decides leaves nothing to the policy.
+fn shuts_by_a_rule(table: &str, name: &str, chain: &ruleset::Chain) -> Result<(), Error> {
+    let drops = chain.base.is_some_and(|base| base.policy == BasePolicy::Drop);
+    let always = |part: &Part| matches!(part, Part::Counter | Part::Log { .. } | Part::Verdict(_));
+    let decides = |rule: &ruleset::Rule| rule.parts.iter().all(always) && rule.parts.iter().any(|part| matches!(part, Part::Verdict(_)));
+    if !drops || chain.rules.last().is_some_and(decides) {
+        return Ok(());
+    }
+    Err(Error::Inexpressible {
+        what: format!("table inet {table}, chain {name}"),
+        why: "its policy is drop, but its last rule does not drop, so that it would be open for a moment while it is replaced".into(),
+    })
 }
 
 fn nft_chain<'a>(table: &'a nftnl::Table, name: &str, chain: &ruleset::Chain) -> Result<nftnl::Chain<'a>, Error> {

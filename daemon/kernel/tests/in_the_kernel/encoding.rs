@@ -165,7 +165,7 @@ pub fn everything() -> Ruleset {
     };
     let forward = Chain {
         base: base(ChainKind::Filter, Hook::Forward, 0, BasePolicy::Drop),
-        rules: vec![rule(&[Part::Verdict(Verdict::Jump("checks".into()))])],
+        rules: vec![rule(&[Part::Verdict(Verdict::Jump("checks".into()))]), rule(&[drop()])],
     };
     let prerouting = Chain { base: base(ChainKind::Filter, Hook::Prerouting, -150, BasePolicy::Accept), rules: vec![] };
     let other = chain(vec![rule(&[Part::Verdict(Verdict::Return)])]);

@@ -188,8 +188,10 @@ fn connections_are_listed_and_ended() {
     alone(|| {
         let track = Rule::of([Part::Masked { field: Field::CtState, mask: 6, op: Op::Ne, value: 0 }, accept()]);
         let only_new_to_listener = Rule::of([tcp(), is(Field::Dport, Datum::Port(7777)), accept()]);
-        let input =
-            Chain { base: base(ChainKind::Filter, Hook::Input, 0, BasePolicy::Drop), rules: vec![track.clone(), only_new_to_listener] };
+        let input = Chain {
+            base: base(ChainKind::Filter, Hook::Input, 0, BasePolicy::Drop),
+            rules: vec![track, only_new_to_listener, Rule::of([drop()])],
+        };
         let mut nft = Nft::open().unwrap();
         nft.apply(&table(vec![], vec![("input", input)])).unwrap();
         let listener = TcpListener::bind("127.0.0.1:7777").unwrap();
