@@ -67,6 +67,24 @@ fn zones_that_all_talk_to_each_other() {
     });
 }
 
+#[test]
+fn routes_and_port_forwards() {
+    grows_with(10_000, LINEAR, |size| {
+        let mut text = base();
+        for at in 0..size {
+            let net = Ipv4Addr::from_bits((10 << 24) + 16 * at as u32);
+            let spec = format!("{{ destination: {net}/28, via: 192.168.2.254 }}");
+            let _ = write!(text, "---\napiVersion: portcullis/v1\nkind: Route\nmetadata: {{ name: route-{at} }}\nspec: {spec}\n");
+        }
+        text += &policy("forwards").replace("FirewallPolicy", "NatPolicy");
+        for at in 0..size {
+            let host = Ipv4Addr::from_bits((10 << 24) + 16 * at as u32 + 1);
+            let _ = writeln!(text, "    - {{ name: f{at}, type: portForward, from: wan, services: tcp/{}, toAddress: {host} }}", 1000 + at);
+        }
+        text
+    });
+}
+
 fn base() -> String {
     include_str!("../cases/base.yaml").to_owned()
 }

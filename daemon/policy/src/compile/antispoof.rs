@@ -25,14 +25,13 @@ pub const LET_IN_CHAIN: &str = "let_in";
 pub fn chains(context: &Context<'_>) -> Fragment {
     let mut fragment = Fragment::default();
     let mut elements = Vec::new();
-    let territory = Territory::of(context.config);
     for (port, interface) in &context.config.interfaces {
         let checked = context.config.zones.get(&interface.spec.zone).is_none_or(|zone| zone.spec.anti_spoofing);
         let chain = if checked { format!("from_{port}") } else { LET_IN_CHAIN.to_owned() };
         if checked {
             let mut rules = Vec::new();
             for family in Family::BOTH {
-                let (name, set, negate) = sources(context.config, &territory, port, &interface.spec, family);
+                let (name, set, negate) = sources(context.config, &context.territory, port, &interface.spec, family);
                 let part = Part::InSet { fields: vec![family.source()], negate, set: name.clone() };
                 rules.push(context.drop("spoofed", [matches::is_family(family), part]));
                 fragment.sets.insert(name, set);
@@ -161,11 +160,9 @@ impl<'a> Territory<'a> {
     /// The ports that an address belongs to.
     pub fn ports(&self, address: IpAddr) -> impl Iterator<Item = &'a IfName> + '_ {
         let wanted = number(address);
-        let holds = move |(first, last): Interval| first <= wanted && wanted <= last;
-        self.0[Family::of(address) as usize]
-            .iter()
-            .filter(move |(interval, _)| holds(*interval))
-            .flat_map(|(_, owners)| owners.iter().copied())
+        let pieces = &self.0[Family::of(address) as usize];
+        let piece = pieces.get(pieces.partition_point(|((_, last), _)| *last < wanted));
+        piece.filter(|((first, _), _)| *first <= wanted).into_iter().flat_map(|(_, owners)| owners.iter().copied())
     }
 }
 

@@ -33,6 +33,7 @@ use crate::plan::Plan;
 use crate::ruleset::{Chain, Part, Rule, Ruleset, Set, Source, Table, Verdict};
 use crate::source::Origin;
 
+use antispoof::Territory;
 use zones::Zones;
 
 /// Our one table.
@@ -81,6 +82,7 @@ struct Context<'a> {
     origin: &'a Origin,
     zones: Zones<'a>,
     addresses: &'a Addresses,
+    territory: Territory<'a>,
 }
 
 impl<'a> Context<'a> {
@@ -91,6 +93,7 @@ impl<'a> Context<'a> {
             origin: &system.origin,
             zones: zones::resolve(checked.config()),
             addresses: checked.addresses(),
+            territory: Territory::of(checked.config()),
         }
     }
 

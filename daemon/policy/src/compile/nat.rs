@@ -8,7 +8,7 @@ use crate::model::{Address, AddressTerm, DhcpFamily, NatKind, NatRule, PortRange
 use crate::name::IfName;
 use crate::ruleset::{BasePolicy, Datum, Field, Hook, NatTarget, Op, Operand, Part, Rule, Source, Span};
 
-use super::antispoof::{Territory, own_addresses, own_set};
+use super::antispoof::{own_addresses, own_set};
 use super::hygiene::base;
 use super::matches::{Conjunction, Terms, conjunctions};
 use super::services::{Grain, protocol_part};
@@ -122,8 +122,7 @@ impl<'a, 'b> Nat<'a, 'b> {
 
     fn forward(&self) -> Option<Forward<'a, '_>> {
         let NatKind::PortForward { to_address, to_port, hairpin, .. } = self.rule.kind else { return None };
-        let territory = Territory::of(self.context.config);
-        let zone = territory.ports(to_address).next().map(|port| &self.context.config.interfaces[port].spec.zone);
+        let zone = self.context.territory.ports(to_address).next().map(|port| &self.context.config.interfaces[port].spec.zone);
         let target: Vec<_> =
             zone.and_then(|zone| self.context.zones.ports.get(zone)).into_iter().flatten().map(|(name, _)| *name).collect();
         Some(Forward {
