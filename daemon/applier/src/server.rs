@@ -98,7 +98,7 @@ impl Server {
         let ids: Vec<u64> = self.peers.iter().filter(|(_, peer)| ready(peer)).map(|(id, _)| *id).collect();
         for id in ids {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            match peer.inbox.next() {
+            match peer.inbox.take() {
                 Ok(Some(request)) => {
                     peer.waiting = true;
                     return Some((Caller { id, opened: peer.opened }, request));

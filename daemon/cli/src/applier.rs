@@ -46,7 +46,7 @@ fn receive(stream: &mut UnixStream) -> io::Result<Result<ApplierResponse, BadMes
     let mut inbox = Inbox::default();
     let mut piece = [0; 64 << 10];
     loop {
-        match inbox.next() {
+        match inbox.take() {
             Ok(Some(answer)) => return Ok(Ok(answer)),
             Ok(None) => {}
             Err(error) => return Ok(Err(error)),

@@ -24,7 +24,7 @@ fn serve(listener: &UnixListener, answer: &ApplierResponse) -> ApplierRequest {
     let request = loop {
         let length = stream.read(&mut piece).unwrap();
         inbox.push(&piece[..length]);
-        if let Some(request) = inbox.next().unwrap() {
+        if let Some(request) = inbox.take().unwrap() {
             break request;
         }
     };

@@ -149,7 +149,7 @@ impl Applier {
         let mut inbox = Inbox::default();
         let mut piece = vec![0; 64 << 10];
         loop {
-            if let Some(answer) = inbox.next().map_err(io::Error::other)? {
+            if let Some(answer) = inbox.take().map_err(io::Error::other)? {
                 return Ok(answer);
             }
             match stream.read(&mut piece)? {

@@ -274,7 +274,7 @@ fn converse(mut stream: UnixStream, box_: &Mutex<FakeBox>) {
     let (mut inbox, mut piece) = (Inbox::default(), [0; 4096]);
     while let Ok(length @ 1..) = stream.read(&mut piece) {
         inbox.push(&piece[..length]);
-        while let Ok(Some(request)) = inbox.next() {
+        while let Ok(Some(request)) = inbox.take() {
             let mut box_ = box_.lock().unwrap();
             if box_.dead {
                 return;

@@ -39,7 +39,7 @@ impl Inbox {
     }
 
     /// The next complete message. None means that more bytes are needed; after an error the stream is lost and must be closed.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, BadMessage> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, BadMessage> {
         let Some(head) = self.bytes.first_chunk::<HEAD>() else { return Ok(None) };
         let length = u32::from_be_bytes(*head);
         if length > MAX_MESSAGE {
@@ -268,7 +268,7 @@ mod tests {
             let mut arrived = vec![];
             for piece in bytes.chunks(size) {
                 inbox.push(piece);
-                while let Some(message) = inbox.next::<ApplierRequest>().unwrap() {
+                while let Some(message) = inbox.take::<ApplierRequest>().unwrap() {
                     arrived.push(message);
                 }
             }
@@ -281,7 +281,7 @@ mod tests {
     fn a_length_beyond_the_limit_is_refused_before_its_body() {
         let mut inbox = Inbox::default();
         inbox.push(&(MAX_MESSAGE + 1).to_be_bytes());
-        assert_eq!(inbox.next::<ApplierRequest>(), Err(BadMessage::TooLong(u64::from(MAX_MESSAGE) + 1)));
+        assert_eq!(inbox.take::<ApplierRequest>(), Err(BadMessage::TooLong(u64::from(MAX_MESSAGE) + 1)));
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
             let mut inbox = Inbox::default();
             inbox.push(&(body.len() as u32).to_be_bytes());
             inbox.push(body.as_bytes());
-            assert!(matches!(inbox.next::<ApplierRequest>(), Err(BadMessage::Garbled(_))), "{body:?} passed");
+            assert!(matches!(inbox.take::<ApplierRequest>(), Err(BadMessage::Garbled(_))), "{body:?} passed");
         }
     }
 }

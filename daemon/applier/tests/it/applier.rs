@@ -174,7 +174,7 @@ pub fn ask_over(stream: &mut UnixStream, request: &ApplierRequest) -> Option<App
     let mut inbox = Inbox::default();
     let mut piece = [0; 4096];
     loop {
-        if let Some(response) = inbox.next().expect("the applier speaks properly") {
+        if let Some(response) = inbox.take().expect("the applier speaks properly") {
             return Some(response);
         }
         match stream.read(&mut piece) {
