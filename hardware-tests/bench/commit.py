@@ -88,7 +88,7 @@ def report(lab, rounds, rules):
         note = "" if what == "nft -f" else f"   {ratio:.2f} times `nft -f` alone"
         print(f"  {what:8} {median(times):8.1f} ms  ({min(times):.1f}-{max(times):.1f}){note}")
     for phase in rounds[0]["phases"]:
-        print(f"    of the commit, {phase:12} {median(one['phases'][phase] for one in rounds):8.1f} ms")
+        print(f"    of the commit, {phase:12} {median(one['phases'][phase] for one in rounds) / 1000:8.1f} ms")
     print("resident memory afterwards:")
     for name, process in lab.processes.items():
         if process.alive:

@@ -86,4 +86,4 @@ def phases(stage):
     answer = stage.apply(stage.office(**{SSH: OPEN_SSH}))
     stage.lab.cli("rollback")
     expect_true(len(answer["phases"]) >= 3, f"phases: {json.dumps(answer['phases'])}")
-    return ", ".join(f"{phase} {took}" for phase, took in answer["phases"].items())
+    return ", ".join(f"{phase} {took / 1000:.1f} ms" for phase, took in answer["phases"].items())

@@ -27,9 +27,10 @@ pub fn run(paths: &[String], confirm_within: Option<u32>, yes: bool, json: bool,
     match answer {
         ApplierResponse::OnTrial { generation, deadline, phases } => {
             let left = deadline.saturating_sub(now(applier)?).div_ceil(1000);
-            let total = phases.iter().map(|(phase, milliseconds)| format!("{phase} {milliseconds} ms")).collect::<Vec<_>>().join(", ");
+            let phase = |(phase, microseconds): (&String, &u64)| format!("{phase} {:.1} ms", *microseconds as f64 / 1000.0);
+            let phases = phases.iter().map(phase).collect::<Vec<_>>().join(", ");
             let paint = paint::for_stdout();
-            say(format!("{}: generation {generation} runs and was read back ({total})", paint.good("on trial")))?;
+            say(format!("{}: generation {generation} runs and was read back ({phases})", paint.good("on trial")))?;
             say(paint.strong(&format!("It goes back by itself in {left} s. To keep it, open a NEW connection to the box and say:")))?;
             say(format!("  portcullis confirm {generation}"))
         }
