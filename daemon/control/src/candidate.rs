@@ -152,9 +152,9 @@ pub fn preview(site: &Site, candidate: &Candidate) -> Result<Preview, Trouble> {
     })
 }
 
-/// Until `policy::changes` is there.
-pub fn changes(_old: &policy::Plan, _new: &policy::Plan) -> String {
-    String::new()
+/// What is newly permitted and what no longer, in words.
+pub fn changes(old: &policy::Plan, new: &policy::Plan) -> String {
+    policy::changes(old, new).to_string()
 }
 
 fn stored(db: &Connection) -> Result<Option<Candidate>, Trouble> {

@@ -108,6 +108,26 @@ pub const OPERATIONS: &[Operation] = &[
         body: None,
         answer: Answer::Json(200, "StartingPoints"),
     },
+    Operation {
+        method: Method::Get,
+        path: "/schema",
+        access: VIEW,
+        handler: schema,
+        summary: "The JSON Schema of the policy language, for editors.",
+        query: &[],
+        body: None,
+        answer: Answer::Json(200, "Any"),
+    },
+    Operation {
+        method: Method::Post,
+        path: "/explain",
+        access: VIEW,
+        handler: explain,
+        summary: "What the box does with one packet, and which line of the policy is the reason.",
+        query: &[],
+        body: Some("ExplainBody"),
+        answer: Answer::Json(200, "Explanation"),
+    },
 ];
 
 fn status(visit: &Visit) -> Result<Response, Trouble> {
@@ -203,4 +223,27 @@ fn starting_points(_: &Visit) -> Result<Response, Trouble> {
         .map(|point| json!({ "name": point.name, "title": point.title, "summary": point.summary, "text": point.text }))
         .collect();
     Ok(Response::json(&points))
+}
+
+fn schema(_: &Visit) -> Result<Response, Trouble> {
+    Ok(Response::json(&policy::schema()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExplainBody {
+    of: Option<String>,
+    from: String,
+    to: String,
+    service: String,
+    at: Option<String>,
+}
+
+fn explain(visit: &Visit) -> Result<Response, Trouble> {
+    let ExplainBody { of, from, to, service, at } = visit.request.json()?;
+    let query = policy::Query::parse(&from, &to, &service, at.as_deref()).map_err(|bad| Trouble::field("packet", bad.to_string()))?;
+    // A policy with a false assertion can still be asked why it is false.
+    let checked = policy::load(&chosen(visit, of.as_deref())?).map_err(Trouble::Policy)?;
+    let told = policy::explain(&checked, &policy::compile(&checked), &query).map_err(|bad| Trouble::field("packet", bad.to_string()))?;
+    Ok(Response::json(&json!({ "verdict": told.verdict, "text": told.to_string(), "explanation": told })))
 }

@@ -135,7 +135,7 @@ fn get(visit: &Visit) -> Result<Response, Trouble> {
 }
 
 /// The candidate as stored, and what is wrong with it.
-fn saved(visit: &Visit, candidate: &candidate::Candidate) -> Response {
+pub fn saved(visit: &Visit, candidate: &candidate::Candidate) -> Response {
     let verdict = visit.site.judgements.of(&candidate.sources);
     let (digest, problems) = match &*verdict {
         Ok(judged) => (Some(&judged.digest), json!([])),

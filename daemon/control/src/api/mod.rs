@@ -8,6 +8,7 @@ mod audit;
 mod box_state;
 mod candidate;
 mod openapi;
+mod resources;
 mod revisions;
 mod schemas;
 mod users;
@@ -54,6 +55,7 @@ pub fn operations() -> impl Iterator<Item = &'static Operation> {
         users::OPERATIONS,
         box_state::OPERATIONS,
         candidate::OPERATIONS,
+        resources::OPERATIONS,
         revisions::OPERATIONS,
         audit::OPERATIONS,
     ]

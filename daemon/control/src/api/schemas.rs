@@ -169,6 +169,35 @@ fn policies() -> Shapes {
                 json!({ "from": of("Digest"), "to": of("Digest"), "text": text(), "changes": text() }),
             ),
         ),
+        shape(
+            "Resource",
+            object(
+                &["kind", "name", "file", "line", "text"],
+                json!({ "kind": text(), "name": text(), "file": text(), "line": integer(), "text": text() }),
+            ),
+        ),
+        shape("Resources", list(of("Resource"))),
+        shape("NewResource", object(&["version", "text"], json!({ "version": integer(), "text": text(), "file": text() }))),
+        shape(
+            "ExplainBody",
+            object(
+                &["from", "to", "service"],
+                json!({
+                    "of": { "type": "string", "description": "`candidate` (default), `running`, or the number of a revision" },
+                    "from": { "type": "string", "description": "`lan:192.168.2.10`, `lan` or `box`" },
+                    "to": { "type": "string", "description": "an address or `box`" },
+                    "service": { "type": "string", "description": "`tcp/443`" },
+                    "at": { "type": "string", "description": "`mon 18:30`; without it, at any time" },
+                }),
+            ),
+        ),
+        shape(
+            "Explanation",
+            object(
+                &["verdict", "text", "explanation"],
+                json!({ "verdict": text(), "text": text(), "explanation": { "type": "object", "description": "The way of the packet, step by step" } }),
+            ),
+        ),
         shape("Plan", object(&["digest", "text"], json!({ "digest": of("Digest"), "text": text() }))),
         shape(
             "StartingPoints",

@@ -9,6 +9,8 @@ use crate::http::{Access, Method};
 use crate::role::Role;
 use crate::story::{self, PASSWORD, Story};
 
+const ZONE: &str = "apiVersion: portcullis/v1\nkind: Zone\nmetadata: { name: lab }\nspec: {}\n";
+
 #[test]
 fn every_route_is_in_the_document_and_nothing_else_is() {
     let document = openapi::document();
@@ -72,12 +74,19 @@ fn every_operation_answers_as_documented() {
         ("POST", "/check", Some(json!({ "sources": story::policy("x") }))),
         ("POST", "/diff", Some(json!({ "from": story::policy("x"), "to": story::policy("y") }))),
         ("GET", "/starting-points", None),
+        ("GET", "/schema", None),
+        ("POST", "/explain", Some(json!({ "of": "running", "from": "mgmt:192.168.77.9", "to": "box", "service": "tcp/443" }))),
         ("GET", "/candidate", None),
         ("PUT", "/candidate", Some(json!({ "version": 0, "sources": { "junk.yaml": "kind: [" } }))),
         ("POST", "/candidate/take", Some(json!({ "version": 1, "startingPoint": "home" }))),
         ("DELETE", "/candidate", None),
         ("PUT", "/candidate/files/box.yaml", Some(json!({ "version": 3, "text": story::policy("second").0["box.yaml"] }))),
-        ("PUT", "/candidate/files/more.yaml", Some(json!({ "version": 4, "text": "" }))),
+        ("GET", "/candidate/resources", None),
+        ("POST", "/candidate/resources", Some(json!({ "version": 4, "text": ZONE }))),
+        ("GET", "/candidate/resources/Zone/lab", None),
+        ("PUT", "/candidate/resources/Zone/lab", Some(json!({ "version": 5, "text": ZONE }))),
+        ("DELETE", "/candidate/resources/Zone/lab?version=6", None),
+        ("PUT", "/candidate/files/more.yaml", Some(json!({ "version": 7, "text": "" }))),
         ("DELETE", "/candidate/files/more.yaml", None),
         ("GET", "/candidate/preview", None),
         ("POST", "/candidate/apply", Some(json!({ "digest": digest, "message": "rename", "confirmWithin": 30 }))),
