@@ -141,7 +141,7 @@ impl Hands {
                 None
             }
             Effect::Answer(caller, question) => {
-                let response = self.answer(question).unwrap_or_else(|reason| refused(reason));
+                let response = self.answer(question).unwrap_or_else(refused);
                 self.server.reply(caller, &response, now().boot);
                 None
             }

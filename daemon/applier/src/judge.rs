@@ -64,7 +64,7 @@ impl Judge {
 
     pub fn answer(&mut self) -> Option<Answer> {
         let mut rings = [0; 16];
-        self.bell.read(&mut rings).ok();
+        while self.bell.read(&mut rings).is_ok_and(|count| count > 0) {}
         self.answers.try_recv().ok()
     }
 }

@@ -38,6 +38,7 @@ impl Inbox {
         self.bytes.extend_from_slice(bytes);
     }
 
+    #[expect(clippy::should_implement_trait, reason = "an iterator has no errors and one type of item")]
     /// The next complete message. None means that more bytes are needed; after an error the stream is lost and must be closed.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, BadMessage> {
         let Some(head) = self.bytes.first_chunk::<HEAD>() else { return Ok(None) };
