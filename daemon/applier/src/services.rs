@@ -24,6 +24,8 @@ pub struct Services {
 /// How long a checker may think and a service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const END_WITH_THEIR_FILE: [&str; 1] = ["dhcp/dhcpcd.conf"];
+
 impl Services {
     pub fn new(files: PathBuf, run: PathBuf) -> Self {
         Services { files, run }
@@ -47,8 +49,20 @@ impl Services {
             let moved = folder_of(&place).and_then(|()| fs::rename(self.staged(name), &place));
             moved.map_err(|error| format!("could not put {name} in its place: {error}"))?;
         }
+        self.withdraw(files)?;
         let services: BTreeSet<&str> = changed.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
         services.into_iter().try_for_each(|service| self.reload(service))
+    }
+
+    /// A file that the policy no longer asks for takes its service along: units live and end with their files.
+    fn withdraw(&self, files: &BTreeMap<String, File>) -> Result<(), String> {
+        for name in END_WITH_THEIR_FILE.iter().filter(|name| !files.contains_key(**name)) {
+            match fs::remove_file(self.files.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(format!("could not withdraw {name}: {error}")),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn changed(&self, files: &BTreeMap<String, File>) -> Vec<String> {
@@ -63,6 +77,8 @@ impl Services {
     fn check(&self, name: &str, staged: &Path) -> Result<(), String> {
         match name {
             "admin-front/haproxy.cfg" => self.run_checker(name, Command::new("haproxy").arg("-c").arg("-f").arg(staged)),
+            // dhcpcd has none. What varies in its file are interface names, and those are valid by their type.
+            "dhcp/dhcpcd.conf" => Ok(()),
             _ => Err(format!("{name} has no checker; it cannot go live")),
         }
     }
@@ -104,6 +120,10 @@ impl Services {
 
     /// Absent socket: the service has not started yet.
     fn reload(&self, service: &str) -> Result<(), String> {
+        if service == "dhcp" {
+            // Its unit watches the file.
+            return Ok(());
+        }
         let socket = self.run.join(format!("{service}-master.sock"));
         match ask_haproxy(&socket, "reload") {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(()),

@@ -7,5 +7,6 @@ mod office;
 mod commit;
 mod crash;
 mod leak;
+mod lease;
 mod socket;
 mod watch;

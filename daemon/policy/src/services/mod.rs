@@ -4,6 +4,7 @@
 //! begin a directive of its own.
 
 pub mod admin_front;
+pub mod dhcp;
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,14 @@ use crate::plan::{File, UnitState};
 
 /// Every service's files, by path below the folder of files.
 pub fn files(checked: &Checked) -> BTreeMap<String, File> {
-    BTreeMap::from([admin_front::file(&admin_front::Settings::of(checked))])
+    let front = admin_front::file(&admin_front::Settings::of(checked));
+    std::iter::once(front).chain(dhcp::file(checked)).collect()
 }
 
-pub fn units(_checked: &Checked) -> BTreeMap<String, UnitState> {
-    BTreeMap::from([(admin_front::UNIT.to_owned(), UnitState::Running)])
+pub fn units(checked: &Checked) -> BTreeMap<String, UnitState> {
+    let front = (admin_front::UNIT.to_owned(), UnitState::Running);
+    let leases = dhcp::file(checked).map(|_| (dhcp::UNIT.to_owned(), UnitState::Running));
+    std::iter::once(front).chain(leases).collect()
 }
 
 /// The template, filled in.
