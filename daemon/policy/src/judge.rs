@@ -5,7 +5,7 @@ use crate::compile::compile;
 use crate::plan::{Digest, Plan};
 use crate::problem::Problems;
 use crate::prove::prove;
-use crate::read::read;
+use crate::read::{locate, read};
 use crate::source::Sources;
 
 /// A policy that may be applied: it reads, it fits together, and what it asserts is true.
@@ -19,7 +19,12 @@ pub struct Judged {
 /// Reads and checks.
 pub fn load(sources: &Sources) -> Result<Checked, Problems> {
     let (config, problems) = read(sources);
-    check(config, problems)
+    let said = problems.0.len();
+    check(config, problems).map_err(|mut problems| {
+        locate(sources, &mut problems.0[said..]);
+        problems.sort();
+        problems
+    })
 }
 
 /// Reads, checks, compiles and proves every assertion; a false one is a problem with a counter-example.

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use policy::messages::{ApplierRequest, ApplierResponse};
+use policy::messages::{ApplierRequest, ApplierResponse, Inbox};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = serde_json::from_slice::<ApplierRequest>(bytes) {
@@ -10,4 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(serde_json::from_slice::<ApplierRequest>(&again).unwrap(), request);
     }
     let _ = serde_json::from_slice::<ApplierResponse>(bytes);
+    let mut inbox = Inbox::default();
+    inbox.push(bytes);
+    while let Ok(Some(_)) = inbox.take::<ApplierRequest>() {}
 });

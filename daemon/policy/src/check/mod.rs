@@ -86,6 +86,5 @@ pub fn check(config: Config, mut problems: Problems) -> Result<Checked, Problems
     if problems.is_empty() {
         return Ok(Checked { config, addresses, zones });
     }
-    problems.sort();
     Err(problems)
 }

@@ -9,6 +9,7 @@
 pub mod documents;
 mod envelope;
 mod input;
+mod locate;
 pub mod node;
 pub mod text;
 
@@ -17,6 +18,7 @@ use crate::problem::Problems;
 use crate::source::{Origin, Sources};
 
 pub use envelope::{API_VERSION, KINDS, KindOf};
+pub use locate::locate;
 
 /// Reads every document of every file. What could be read is in the `Config`, what could not is in the `Problems`.
 pub fn read(sources: &Sources) -> (Config, Problems) {
