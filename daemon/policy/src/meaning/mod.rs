@@ -142,7 +142,8 @@ impl<'a> Side<'a> {
 
 /// Without what nobody writes rules about: flags and source ports.
 fn plainly(space: &mut Space, set: Set) -> Set {
-    space.bdd.exists(set, &|var| (TCP_FLAGS..TCP_FLAGS + 8).contains(&var) || (SOURCE_PORT..SOURCE_PORT + 16).contains(&var))
+    let set = space.forget(set, TCP_FLAGS, TCP_FLAGS + 8);
+    space.forget(set, SOURCE_PORT, SOURCE_PORT + 16)
 }
 
 fn pair(space: &mut Space, sides: &[Side<'_>; 2], from: Option<&Name>, to: Option<&Name>, found: &mut Vec<Change>) {

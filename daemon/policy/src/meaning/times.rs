@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::explain::week_time;
 use crate::plan::Plan;
-use crate::space::{Free, Set, Space};
+use crate::space::{FREE, Free, Set, Space, Var};
 
 const DAY: u16 = 24 * 60;
 const WEEK: u16 = 7 * DAY;
@@ -54,7 +54,7 @@ fn at_time(space: &mut Space, set: Set, open: &BTreeSet<&str>) -> Set {
         .free_bits()
         .filter_map(|(var, free)| if let Free::Schedule(name) = free { Some((var, open.contains(name.as_str()))) } else { None })
         .collect();
-    space.bdd.restrict(set, &|var| bits.get(&var).copied())
+    space.bdd.restrict(set, &(FREE..Var::MAX), &|var| bits.get(&var).copied())
 }
 
 /// `daily 18:00-20:00`, `mon 18:00-20:00 and tue 18:00-20:00`

@@ -58,7 +58,7 @@ pub fn told(space: &mut Space, set: Set, possible: Set) -> Vec<(Vec<String>, Vec
 }
 
 fn side(space: &mut Space, set: Set, ipv6: bool) -> Set {
-    space.bdd.restrict(set, &|var| (var == IPV6).then_some(ipv6))
+    space.bdd.restrict(set, &(IPV6..IPV6 + 1), &|_| Some(ipv6))
 }
 
 fn joined(mut left: Services, right: Services) -> Services {

@@ -15,6 +15,12 @@ pub enum Exit {
     Return,
 }
 
+impl Exit {
+    pub fn refuses(self) -> bool {
+        matches!(self, Exit::Drop | Exit::Reject(_))
+    }
+}
+
 /// A translation that a nat chain asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Nat {

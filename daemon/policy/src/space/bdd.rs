@@ -1,10 +1,11 @@
 //! A binary decision diagram: a set of bit vectors as a graph in which equal subsets are one node.
 //!
 //! Hash-consing makes equality a comparison of numbers, and makes taking one narrow rule out of a huge set cost one path.
-//! Memory is bounded: at the node limit the diagram stops growing and says so, and every answer after that is worthless.
+//! Memory and work are bounded: at either limit the diagram stops growing and says so, and every answer after that is worthless.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
 /// A set of bit vectors, by the number of its node. Only meaningful together with the [`Bdd`] that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,12 +30,16 @@ pub struct Bdd {
     /// Direct-mapped and lossy: what it has forgotten is computed again.
     cache: Vec<Remembered>,
     limit: usize,
+    /// Work that may still be done, so that a hopeless case ends in seconds.
+    steps: u64,
     exhausted: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Node {
     var: Var,
+    /// The lowest bit that matters below: a walk that looks for bits can turn round where there are none.
+    deepest: Var,
     low: Set,
     high: Set,
 }
@@ -57,16 +62,19 @@ enum Op {
 
 const LEAF: Var = Var::MAX;
 const CACHE_MAX: usize = 1 << 20;
+/// Sets that fit need fewer than ten; more is the sign of one that is rebuilt over and over.
+const STEPS_PER_NODE: u64 = 25;
 
 impl Bdd {
     /// `limit` is in nodes; one costs about 30 bytes with its share of the tables.
     pub fn new(limit: usize) -> Self {
-        let leaf = |set| Node { var: LEAF, low: set, high: set };
+        let leaf = |set| Node { var: LEAF, deepest: 0, low: set, high: set };
         Bdd {
             nodes: vec![leaf(Set::EMPTY), leaf(Set::ALL)],
             table: vec![0; 1 << 12],
             cache: vec![Remembered { op: Op::None, a: Set::EMPTY, b: Set::EMPTY, is: Set::EMPTY }; 1 << 12],
             limit,
+            steps: limit as u64 * STEPS_PER_NODE,
             exhausted: false,
         }
     }
@@ -85,7 +93,8 @@ impl Bdd {
         if low == high {
             return low;
         }
-        let node = Node { var, low, high };
+        let deepest = |set: Set| self.nodes[set.0 as usize].deepest;
+        let node = Node { var, deepest: var.max(deepest(low)).max(deepest(high)), low, high };
         let mask = self.table.len() - 1;
         let mut slot = mix(u64::from(var), low, high) & mask;
         while self.table[slot] != 0 {
@@ -170,6 +179,10 @@ impl Bdd {
         if seen.op == op && seen.a == a && seen.b == b {
             return seen.is;
         }
+        self.steps = self.steps.saturating_sub(1);
+        if self.steps == 0 {
+            self.exhausted = true;
+        }
         let (left, right) = (self.nodes[a.0 as usize], self.nodes[b.0 as usize]);
         let var = left.var.min(right.var);
         let (a0, a1) = if left.var == var { (left.low, left.high) } else { (a, a) };
@@ -183,52 +196,48 @@ impl Bdd {
         is
     }
 
-    /// Which vectors become members when the bits chosen by `free` may be changed at will.
-    pub fn exists(&mut self, set: Set, free: &dyn Fn(Var) -> bool) -> Set {
-        self.rewrite(set, &mut Memo::default(), &|bdd, node, low, high| match free(node.var) {
-            true => bdd.or(low, high),
-            false => bdd.node(node.var, low, high),
-        })
+    /// Which vectors become members when the bits in `free` may be changed at will.
+    pub fn exists(&mut self, set: Set, free: &Range<Var>) -> Set {
+        self.exists_step(set, free, &mut Memo::default())
     }
 
-    /// The same set once the bits for which `fixed` knows a value have that value; those bits no longer matter.
-    pub fn restrict(&mut self, set: Set, fixed: &dyn Fn(Var) -> Option<bool>) -> Set {
-        let mut memo = Memo::default();
-        self.restrict_step(set, fixed, &mut memo)
-    }
-
-    fn restrict_step(&mut self, set: Set, fixed: &dyn Fn(Var) -> Option<bool>, memo: &mut Memo) -> Set {
+    fn exists_step(&mut self, set: Set, free: &Range<Var>, memo: &mut Memo) -> Set {
         let node = self.nodes[set.0 as usize];
-        if node.var == LEAF {
+        if node.var >= free.end || node.deepest < free.start {
             return set;
         }
         if let Some(done) = memo.get(&set.0) {
             return *done;
         }
-        let is = match fixed(node.var) {
-            Some(true) => self.restrict_step(node.high, fixed, memo),
-            Some(false) => self.restrict_step(node.low, fixed, memo),
-            None => {
-                let low = self.restrict_step(node.low, fixed, memo);
-                let high = self.restrict_step(node.high, fixed, memo);
-                self.node(node.var, low, high)
-            }
-        };
+        let low = self.exists_step(node.low, free, memo);
+        let high = self.exists_step(node.high, free, memo);
+        let is = if free.contains(&node.var) { self.or(low, high) } else { self.node(node.var, low, high) };
         memo.insert(set.0, is);
         is
     }
 
-    fn rewrite(&mut self, set: Set, memo: &mut Memo, combine: &dyn Fn(&mut Bdd, Node, Set, Set) -> Set) -> Set {
+    /// The same set once the bits in `range` for which `fixed` knows a value have that value; those bits no longer matter.
+    pub fn restrict(&mut self, set: Set, range: &Range<Var>, fixed: &dyn Fn(Var) -> Option<bool>) -> Set {
+        self.restrict_step(set, range, fixed, &mut Memo::default())
+    }
+
+    fn restrict_step(&mut self, set: Set, range: &Range<Var>, fixed: &dyn Fn(Var) -> Option<bool>, memo: &mut Memo) -> Set {
         let node = self.nodes[set.0 as usize];
-        if node.var == LEAF {
+        if node.var >= range.end || node.deepest < range.start {
             return set;
         }
         if let Some(done) = memo.get(&set.0) {
             return *done;
         }
-        let low = self.rewrite(node.low, memo, combine);
-        let high = self.rewrite(node.high, memo, combine);
-        let is = combine(self, node, low, high);
+        let is = match fixed(node.var).filter(|_| range.contains(&node.var)) {
+            Some(true) => self.restrict_step(node.high, range, fixed, memo),
+            Some(false) => self.restrict_step(node.low, range, fixed, memo),
+            None => {
+                let low = self.restrict_step(node.low, range, fixed, memo);
+                let high = self.restrict_step(node.high, range, fixed, memo);
+                self.node(node.var, low, high)
+            }
+        };
         memo.insert(set.0, is);
         is
     }
@@ -359,9 +368,9 @@ mod tests {
     fn exists_and_restrict_forget_bits() {
         let mut bdd = Bdd::new(10_000);
         let set = bdd.ranges(0, 8, &[(0x50, 0x5f)]);
-        assert_eq!(bdd.exists(set, &|var| var < 4), Set::ALL);
-        assert_eq!(bdd.restrict(set, &|var| (var < 4).then_some(var == 1 || var == 3)), Set::ALL);
-        assert_eq!(bdd.restrict(set, &|var| (var < 4).then_some(false)), Set::EMPTY);
+        assert_eq!(bdd.exists(set, &(0..4)), Set::ALL);
+        assert_eq!(bdd.restrict(set, &(0..4), &|var| Some(var == 1 || var == 3)), Set::ALL);
+        assert_eq!(bdd.restrict(set, &(0..4), &|_| Some(false)), Set::EMPTY);
     }
 
     #[test]

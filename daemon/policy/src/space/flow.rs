@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::facts::Facts;
 use super::fields::Class;
 use super::summary::Summaries;
-use super::{DESTINATION, Free, IIF, IPV6, OIF, OWN, PORT, Set, Space, Var};
+use super::{DESTINATION, FREE, Free, IIF, IPV6, OIF, OWN, PORT, SOURCE, Set, Space, Var};
 use crate::name::IfName;
 use crate::ruleset::{BasePolicy, ChainKind, Hook};
 use crate::simulate::packet::bits;
@@ -63,7 +63,7 @@ impl Stream {
             Destination::Own => (None, Some(true)),
         };
         let port = self.port;
-        space.bdd.restrict(condition, &|var: Var| match var {
+        space.bdd.restrict(condition, &(PORT..SOURCE), &|var: Var| match var {
             OWN => own,
             _ if (DESTINATION..DESTINATION + 128).contains(&var) => {
                 address.filter(|(_, width)| var - DESTINATION < *width).map(|(bits, _)| bits >> (127 - (var - DESTINATION)) & 1 == 1)
@@ -142,7 +142,7 @@ impl Flow {
 /// With every limit not exhausted.
 pub fn within_limits(space: &mut Space, set: Set) -> Set {
     let limits = space.free_where(|free| matches!(free, Free::Limit { .. }));
-    space.bdd.restrict(set, &|var| limits.contains(&var).then_some(true))
+    space.bdd.restrict(set, &(FREE..Var::MAX), &|var| limits.contains(&var).then_some(true))
 }
 
 /// What the box receives itself.
@@ -233,6 +233,9 @@ impl Pipe<'_, '_> {
                 let untouched = self.space.bdd.minus(stream.set, tracked);
                 next.push(stream.within(untouched));
                 for ((exit, class), set) in summary.iter() {
+                    if *exit == Exit::Return && base.policy == BasePolicy::Drop {
+                        continue;
+                    }
                     let condition = stream.as_sent(self.space, *set);
                     let set = self.space.and(&[stream.set, tracked, condition]);
                     if set.is_empty() {
@@ -240,10 +243,9 @@ impl Pipe<'_, '_> {
                     }
                     let stream = Stream { class: *class, ..stream.within(set) };
                     match exit {
-                        Exit::Accept => next.push(stream),
-                        Exit::Return if base.policy == BasePolicy::Accept => next.push(stream),
+                        Exit::Accept | Exit::Return => next.push(stream),
                         Exit::Nat(nat) => next.extend(self.translated(stream, *nat)),
-                        Exit::Return | Exit::Drop | Exit::Reject(_) => {}
+                        Exit::Drop | Exit::Reject(_) => {}
                     }
                 }
             }

@@ -167,7 +167,7 @@ impl Space {
 
     /// Forgets every bit in `from..to`.
     pub fn forget(&mut self, set: Set, from: Var, to: Var) -> Set {
-        self.bdd.exists(set, &|var| (from..to).contains(&var))
+        self.bdd.exists(set, &(from..to))
     }
 
     /// One member of a set as a packet, with the egress port (None: the box) and the free bits that are needed.

@@ -1,5 +1,7 @@
 //! What a chain does, once and for all packets: which of them leave it how.
 //!
+//! Who is dropped or rejected is not written down: they are those who do not leave otherwise.
+//!
 //! A chain is summarised without regard to who calls it; callers then cut the summary to their own packets. So a chain that
 //! fifty pairs of ports share is worked through once.
 
@@ -57,7 +59,7 @@ impl<'a> Summaries<'a> {
             return done.clone();
         }
         let Some(chain) = table.chains.get(name).filter(|_| depth <= DEEPEST) else {
-            return Rc::new(BTreeMap::from([((Exit::Drop, class), Set::ALL)]));
+            return Rc::new(BTreeMap::new());
         };
         let mut walk = Walk::default();
         walk.live.insert(class, Live { set: Set::ALL, leaving: None });
@@ -244,7 +246,7 @@ impl Walk {
     /// Writes down who left since the last record.
     fn record(&mut self, space: &mut Space, class: Class) {
         let Some(live) = self.live.get_mut(&class) else { return };
-        if let Some((exit, before)) = live.leaving.take() {
+        if let Some((exit, before)) = live.leaving.take().filter(|(exit, _)| !exit.refuses()) {
             let gone = space.bdd.minus(before, live.set);
             self.leave(space, exit, class, gone);
         }
@@ -274,6 +276,9 @@ impl Walk {
     }
 
     fn leave(&mut self, space: &mut Space, exit: Exit, class: Class, set: Set) {
+        if exit.refuses() || set.is_empty() {
+            return;
+        }
         let left = self.left.entry((exit, class)).or_insert(Set::EMPTY);
         *left = space.bdd.or(*left, set);
     }
