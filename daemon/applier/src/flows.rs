@@ -23,10 +23,11 @@ pub fn end_forbidden(plan: &Plan, before: Option<&Plan>, is_open: impl Fn(&Name)
     if before.is_some_and(judges_alike) {
         return Ok(0);
     }
-    let flows = conntrack::list()?;
-    if flows.is_empty() {
+    // Listing walks the whole table, some 40 ms even when it is empty.
+    if stats::connections().count == 0 {
         return Ok(0);
     }
+    let flows = conntrack::list()?;
     let world = world(plan, is_open);
     let own = own_addresses()?;
     let begun = Instant::now();

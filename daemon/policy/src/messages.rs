@@ -38,7 +38,6 @@ impl Inbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    #[expect(clippy::should_implement_trait, reason = "an iterator has no errors and one type of item")]
     /// The next complete message. None means that more bytes are needed; after an error the stream is lost and must be closed.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, BadMessage> {
         let Some(head) = self.bytes.first_chunk::<HEAD>() else { return Ok(None) };
@@ -54,7 +53,7 @@ impl Inbox {
         message.map(Some)
     }
 
-    /// Whether a message has begun and not ended.
+    /// Nothing of a next message has come yet.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -88,7 +87,8 @@ pub enum ApplierRequest {
         confirm_within: Option<u32>,
         by: Principal,
     },
-    /// Keep the generation on trial. By the principal who applied it, over a connection opened since.
+    /// Keep the generation on trial. By the principal who applied it, over a connection opened since; what `hot-reload`
+    /// applied has nobody behind it, and any principal with such a connection may keep it.
     Confirm {
         generation: u64,
         by: Principal,
@@ -283,6 +283,22 @@ mod tests {
         let mut inbox = Inbox::default();
         inbox.push(&(MAX_MESSAGE + 1).to_be_bytes());
         assert_eq!(inbox.take::<ApplierRequest>(), Err(BadMessage::TooLong(u64::from(MAX_MESSAGE) + 1)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_however_cut_are_a_panic_or_grow(pieces in proptest::collection::vec(proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..40), 0..20)) {
+            let mut inbox = Inbox::default();
+            let mut pushed = 0;
+            for piece in pieces {
+                inbox.push(&piece);
+                pushed += piece.len();
+                proptest::prop_assert!(inbox.len() <= pushed);
+                if inbox.take::<ApplierRequest>().is_err() {
+                    break;
+                }
+            }
+        }
     }
 
     #[test]
