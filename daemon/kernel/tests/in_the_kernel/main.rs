@@ -1,8 +1,10 @@
 //! What the kernel makes of what we tell it. Every story plays in network namespaces of its own and needs root.
 
+mod big;
 mod build;
 mod encoding;
 mod living;
+mod random;
 mod routing;
 mod space;
 mod takeover;
