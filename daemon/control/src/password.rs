@@ -5,10 +5,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use base64ct::{Base64Unpadded, Encoding};
 
+use crate::secret;
 use crate::trouble::Trouble;
 
 /// Memory in KiB, passes, lanes: OWASP's first choice for Argon2id, about 22 ms here.
@@ -24,11 +24,13 @@ const LENGTH: std::ops::RangeInclusive<usize> = 12..=256;
 pub struct Hasher {
     jobs: Sender<Job>,
     waiting: Arc<AtomicUsize>,
-    /// A hash of nothing anyone knows: verifying against it makes an unknown user as slow as a known one.
-    decoy: String,
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Works in the thread's memory, which is taken once and kept: freed and taken anew, the allocator would hold it twice.
+type Job = Box<dyn FnOnce(&mut Vec<Block>) + Send>;
+
+/// Random bytes in place of a hash, whose password nobody knows: verifying against it makes an unknown user as slow as a known one.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$cG9ydGN1bGxpcyBkZWNveQ$qJ6w0J3m1x0b2yq1u8bq9p4Yt0fX2vS7c5hNn3kLr9E";
 
 impl Hasher {
     pub fn start() -> std::io::Result<Self> {
@@ -37,33 +39,33 @@ impl Hasher {
         for number in 0..PARALLEL {
             let queue = queue.clone();
             thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
+                let mut memory = Vec::new();
                 while let Some(job) = next(&queue) {
-                    job()
+                    job(&mut memory);
                 }
             })?;
         }
-        let decoy = hash(&crate::secret::random()).map_err(std::io::Error::other)?;
-        Ok(Hasher { jobs, waiting: Arc::new(AtomicUsize::new(0)), decoy })
+        Ok(Hasher { jobs, waiting: Arc::new(AtomicUsize::new(0)) })
     }
 
     /// A PHC string to store.
     pub fn hash(&self, password: &str) -> Result<String, Trouble> {
         let password = password.to_owned();
-        self.run(move || hash(&password))?.map_err(Trouble::Internal)
+        self.run(move |memory| hash(&password, memory))?.map_err(Trouble::Internal)
     }
 
     /// Whether it is the password. None for `stored` (no such user) takes as long and is never true.
     pub fn verify(&self, password: &str, stored: Option<&str>) -> Result<bool, Trouble> {
         let known = stored.is_some();
-        let (password, stored) = (password.to_owned(), stored.unwrap_or(&self.decoy).to_owned());
-        Ok(self.run(move || verify(&password, &stored))? && known)
+        let (password, stored) = (password.to_owned(), stored.unwrap_or(DECOY).to_owned());
+        Ok(self.run(move |memory| verify(&password, &stored, memory))? && known)
     }
 
-    fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static) -> Result<T, Trouble> {
         let _turn = Turn::take(&self.waiting)?;
         let (done, result) = mpsc::sync_channel(1);
-        let job = Box::new(move || {
-            let _ = done.send(work());
+        let job = Box::new(move |memory: &mut Vec<Block>| {
+            let _ = done.send(work(memory));
         });
         self.jobs.send(job).map_err(|_| Trouble::Internal("the hashing threads are gone".to_owned()))?;
         result.recv().map_err(|_| Trouble::Internal("a password could not be hashed".to_owned()))
@@ -92,20 +94,38 @@ fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-fn argon2() -> Result<Argon2<'static>, String> {
+/// PHC string format, with the parameters that are used now.
+fn hash(password: &str, memory: &mut Vec<Block>) -> Result<String, String> {
+    let salt = secret::random_bytes::<16>();
+    let hash = derive(password, &salt, COST, memory)?;
     let (memory, passes, lanes) = COST;
-    Params::new(memory, passes, lanes, None)
-        .map(|params| Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-        .map_err(|e| e.to_string())
+    let (salt, hash) = (Base64Unpadded::encode_string(&salt), Base64Unpadded::encode_string(&hash));
+    Ok(format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${hash}"))
 }
 
-fn hash(password: &str) -> Result<String, String> {
-    argon2()?.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|error| error.to_string())
+fn verify(password: &str, stored: &str, memory: &mut Vec<Block>) -> bool {
+    let Some((cost, salt, hash)) = parse(stored) else { return false };
+    derive(password, &salt, cost, memory).is_ok_and(|derived| secret::equal(&secret::hex(&derived), &secret::hex(&hash)))
 }
 
-fn verify(password: &str, stored: &str) -> bool {
-    let Ok(stored) = PasswordHash::new(stored) else { return false };
-    argon2().is_ok_and(|argon2| argon2.verify_password(password.as_bytes(), &stored).is_ok())
+type Cost = (u32, u32, u32);
+
+/// The stored parameters count, so that stronger ones can come later. None for what is not ours.
+fn parse(stored: &str) -> Option<(Cost, Vec<u8>, Vec<u8>)> {
+    let ["", "argon2id", "v=19", parameters, salt, hash] = stored.split('$').collect::<Vec<_>>()[..] else { return None };
+    let numbers: Vec<u32> =
+        parameters.split(',').zip(["m=", "t=", "p="]).map(|(part, name)| part.strip_prefix(name)?.parse().ok()).collect::<Option<_>>()?;
+    let [memory, passes, lanes] = numbers[..] else { return None };
+    Some(((memory, passes, lanes), Base64Unpadded::decode_vec(salt).ok()?, Base64Unpadded::decode_vec(hash).ok()?))
+}
+
+fn derive(password: &str, salt: &[u8], (memory_cost, passes, lanes): Cost, memory: &mut Vec<Block>) -> Result<[u8; 32], String> {
+    let params = Params::new(memory_cost, passes, lanes, Some(32)).map_err(|error| error.to_string())?;
+    memory.resize(params.block_count(), Block::default());
+    let mut out = [0; 32];
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut out, memory).map_err(|error| error.to_string())?;
+    Ok(out)
 }
 
 /// What a new password must be. Length is what counts; beyond that only what guessers try first is refused (NIST SP 800-63B, 5.1.1.2).
@@ -188,6 +208,17 @@ mod tests {
         assert!(!hasher.verify("correct horse batterz", Some(&stored)).unwrap());
         assert!(!hasher.verify("correct horse battery", None).unwrap());
         assert!(!hasher.verify("x", Some("not a hash")).unwrap());
+        assert!(parse(DECOY).is_some_and(|(cost, _, hash)| cost == COST && hash.len() == 32));
+    }
+
+    #[test]
+    fn the_hash_is_the_one_that_everyone_else_computes() {
+        use argon2::PasswordVerifier;
+        use argon2::password_hash::phc::PasswordHash;
+        let ours = hash("correct horse battery", &mut Vec::new()).unwrap();
+        let parsed = PasswordHash::new(&ours).unwrap();
+        assert!(Argon2::default().verify_password(b"correct horse battery", &parsed).is_ok());
+        assert!(Argon2::default().verify_password(b"correct horse batterz", &parsed).is_err());
     }
 
     #[test]
