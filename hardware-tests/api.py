@@ -23,7 +23,8 @@ class Connection:
     """One TCP connection with TLS; a request over it never opens another."""
 
     def __init__(self, lab, namespace=None, address="192.168.77.1", port=443, timeout=5.0):
-        context = ssl.create_default_context(cafile=os.path.join(lab.run_dir, "front.pem"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(os.path.join(lab.run_dir, "front.pem"))
         context.check_hostname = False
         with (namespace or lab.admin).inside():
             plain = socket.socket()

@@ -175,6 +175,9 @@ class Lab:
             "PORTCULLIS_POLICY_DIR": self.policy_dir,
             "PORTCULLIS_ALLOW_USERS": "portcullis-control",
             "RUST_BACKTRACE": "1",
+            # As in the units: without them glibc keeps the 19 MiB of every password hash, once for each thread.
+            "MALLOC_MMAP_THRESHOLD_": "1048576",
+            "MALLOC_ARENA_MAX": "2",
         }
         own = os.path.join(self.binaries, program)
         argv = [own if program.startswith("portcullis-") else program, *arguments]
