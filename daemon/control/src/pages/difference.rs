@@ -1,18 +1,36 @@
 //! The difference of two policies: what changes for packets, and which lines.
 
-use policy::{Judged, Plan, Sources};
+use policy::meaning::What;
+use policy::{Change, Changes, Judged, Plan, Sources};
 use serde::Serialize;
 
 use super::ui::{self, DiffLine};
-use crate::candidate;
 
-/// Lines of one kind under a title.
+/// What is newly so, or no longer so, for packets.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
     pub title: String,
     /// `add`, `del` or `same`: its class.
     pub kind: &'static str,
-    pub lines: Vec<String>,
+    pub lines: Vec<Line>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    pub from: String,
+    pub to: String,
+    /// `tcp/22, from 192.168.2.10`
+    pub what: String,
+    /// It concerns the way in for administrators: the one to be careful about.
+    pub administration: bool,
+}
+
+/// The difference by meaning, or why there is none to show.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Meaning {
+    pub groups: Vec<Group>,
+    /// Said where there are no groups.
+    pub none: String,
 }
 
 /// Lines of a diff on one page; beyond, nobody reads, and a browser suffers.
@@ -50,36 +68,48 @@ pub fn summary(lines: &[DiffLine]) -> String {
     format!("{} added, {} removed in {files}", super::format::plural(count("add"), "line", "lines"), count("del"))
 }
 
-/// By meaning, computed from both plans; None of `old` is a box that lets nothing through.
-pub fn meaning(old: Option<&Judged>, new: &Judged) -> Vec<Group> {
+/// Computed from both plans; None is a box that lets nothing through.
+pub fn meaning(old: Option<&Judged>, new: &Judged) -> Meaning {
     let nothing = Plan::default();
-    groups(&candidate::changes(old.map_or(&nothing, |old| &old.plan), &new.plan))
+    told(policy::changes(old.map_or(&nothing, |old| &old.plan), &new.plan))
 }
 
-/// From the words of `policy::changes`: a line that ends in a colon is a title, the indented ones below belong to it.
-fn groups(text: &str) -> Vec<Group> {
+impl Meaning {
+    pub fn unknown(why: &str) -> Self {
+        Meaning { groups: Vec::new(), none: why.to_owned() }
+    }
+}
+
+fn told(changes: Changes) -> Meaning {
+    if changes.too_large {
+        return Meaning::unknown("The difference is too large to be computed on this box. The text below tells it.");
+    }
     let mut groups: Vec<Group> = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        match (line.strip_suffix(':'), groups.last_mut()) {
-            (Some(title), _) if !line.starts_with(' ') => {
-                groups.push(Group { title: title.to_owned(), kind: kind(title), lines: Vec::new() })
-            }
-            (_, Some(group)) => group.lines.push(ui::visible(line.trim())),
-            (_, None) => groups.push(Group { title: "Changes".to_owned(), kind: "same", lines: vec![ui::visible(line.trim())] }),
+    for change in changes.changes {
+        let (kind, title) = title(&change.what);
+        let line = line(change);
+        match groups.last_mut().filter(|group| group.title == title) {
+            Some(group) => group.lines.push(line),
+            None => groups.push(Group { title, kind, lines: vec![line] }),
         }
     }
-    groups
+    Meaning { groups, none: "Every new connection is treated as before.".to_owned() }
 }
 
-fn kind(title: &str) -> &'static str {
-    let title = title.to_lowercase();
-    if title.starts_with("newly") {
-        "add"
-    } else if title.starts_with("no longer") {
-        "del"
-    } else {
-        "same"
+fn title(what: &What) -> (&'static str, String) {
+    match what {
+        What::NewlyPermitted => ("add", "Newly permitted".to_owned()),
+        What::NoLongerPermitted => ("del", "No longer permitted".to_owned()),
+        What::NowLeaves(how) => ("same", format!("Now {how}")),
+        What::NoLongerLeaves(how) => ("same", format!("No longer {how}")),
     }
+}
+
+fn line(change: Change) -> Line {
+    let services = change.services.join(", ");
+    let becomes = change.becomes.map(|becomes| format!("becomes {becomes}"));
+    let parts = std::iter::once(services).chain(change.narrowed).chain(becomes).chain(change.when);
+    Line { from: change.from, to: change.to, what: parts.collect::<Vec<_>>().join(", "), administration: change.administration }
 }
 
 #[cfg(test)]
@@ -87,11 +117,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meaning_is_told_in_groups() {
-        let told = groups("newly permitted:\n  lan to wan tcp/22\n\nno longer permitted:\n  guest to lan any\n");
-        let kinds: Vec<_> = told.iter().map(|group| (group.kind, group.lines.len())).collect();
-        assert_eq!(kinds, [("add", 1), ("del", 1)]);
-        assert!(groups("").is_empty());
+    fn meaning_is_told_in_groups_and_the_way_in_is_marked() {
+        let policy = |ports: &str, admin: &str| {
+            let text = format!(
+                "apiVersion: portcullis/v1\nkind: System\nmetadata: {{ name: s }}\nspec: {{ hostname: gw, admin: {{ zones: {admin} }} }}\n---\n{}",
+                crate::pages::sample::ZONES
+            );
+            let rules = format!(
+                "---\napiVersion: portcullis/v1\nkind: FirewallPolicy\nmetadata: {{ name: out }}\nspec: {{ rules: [{{ name: a, from: lan, to: wan, services: [{ports}], action: accept }}] }}\n"
+            );
+            policy::judge(&Sources::single("a.yaml", text + &rules)).unwrap_or_else(|problems| panic!("{problems}"))
+        };
+        let told = meaning(Some(&policy("tcp/22", "lan")), &policy("tcp/23", "guest"));
+        let titles: Vec<_> = told.groups.iter().map(|group| (group.kind, group.title.as_str())).collect();
+        assert_eq!(titles, [("add", "Newly permitted"), ("del", "No longer permitted")]);
+        assert!(told.groups.iter().flat_map(|group| &group.lines).any(|line| line.administration));
+        let same = meaning(Some(&policy("tcp/22", "lan")), &policy("tcp/22", "lan"));
+        assert!(same.groups.is_empty() && same.none.contains("as before"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use policy::messages::{Generation, Status};
 use policy::{Judged, Sources};
 use serde::Serialize;
 
-use super::difference::{self, Group};
+use super::difference::{self, Meaning};
 use super::format::{Clock, Stamp, short_hash};
 use super::page::{self, Page};
 use super::ui::{self, Badge, Choice, DiffLine, Field, Tone, visible};
@@ -197,8 +197,7 @@ fn one(visit: &Visit) -> Result<Response, Trouble> {
 struct Difference {
     heading: String,
     intro: String,
-    meaning: Vec<Group>,
-    meaning_none: &'static str,
+    meaning: Meaning,
     diff: Vec<DiffLine>,
 }
 
@@ -213,17 +212,11 @@ fn diff(visit: &Visit) -> Result<Response, Trouble> {
     let query = &visit.request.query;
     let (from, to) = (side(visit, query.required("from")?)?, side(visit, query.required("to")?)?);
     let lines = difference::text(&from.sources, &to.sources);
-    let (meaning, meaning_none) = match (&from.judged, &to.judged) {
-        (Some(old), Some(new)) => (difference::meaning(Some(old), new), "Every packet is treated alike by both."),
-        _ => (Vec::new(), "Not known: one of them has problems and compiles to no plan."),
+    let meaning = match (&from.judged, &to.judged) {
+        (Some(old), Some(new)) => difference::meaning(Some(old), new),
+        _ => Meaning::unknown("Not known: one of them has problems and compiles to no plan."),
     };
-    let view = Difference {
-        heading: format!("{} → {}", from.name, to.name),
-        intro: difference::summary(&lines),
-        meaning,
-        meaning_none,
-        diff: lines,
-    };
+    let view = Difference { heading: format!("{} → {}", from.name, to.name), intro: difference::summary(&lines), meaning, diff: lines };
     Page::new(visit, view.heading.clone()).draw("history_diff.html", &view)
 }
 

@@ -4,7 +4,7 @@ use policy::messages::Status;
 use policy::{Judged, Problems, Sources};
 use serde::Serialize;
 
-use super::difference::{self, Group};
+use super::difference::{self, Meaning};
 use super::error::sentence;
 use super::format;
 use super::page::Page;
@@ -27,8 +27,7 @@ struct Preview {
     intro: String,
     problems: Vec<ShownProblem>,
     problems_word: &'static str,
-    meaning: Vec<Group>,
-    meaning_none: &'static str,
+    meaning: Meaning,
     may_apply: bool,
     /// Said where it cannot be applied now although it is right.
     not_now: Option<String>,
@@ -78,12 +77,7 @@ fn preview(judgement: &Result<Judged, Problems>, candidate: &Sources, running: &
         intro: format!("The candidate against {}, which is in force now.", say_running(status)),
         problems: ui::problems(problems, candidate, None),
         problems_word: if problems.0.len() == 1 { "problem" } else { "problems" },
-        meaning: Vec::new(),
-        meaning_none: if diff.is_empty() {
-            "The candidate is what runs."
-        } else {
-            "The text differs, but every packet is treated as before."
-        },
+        meaning: Meaning::default(),
         may_apply: false,
         not_now: not_now(status),
         back_to: say_running(status),

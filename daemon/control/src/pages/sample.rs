@@ -7,6 +7,9 @@ use policy::{Digest, Sources};
 
 use super::format::Clock;
 
+/// Three zones with a port each, for policies that a test writes itself.
+pub const ZONES: &str = include_str!("sample-zones.yaml");
+
 pub const NOW: u64 = 1_795_000_000_000;
 
 pub fn clock() -> Clock {
