@@ -52,8 +52,11 @@ def went_well(walk, stage, browser, lab):
     marks = {process.name: len(process.log()) for process in lab.processes.values()}
     try:
         note = walk(stage, browser)
-    except Exception:  # whatever it was, the next walk shall be made
-        print(f"not ok  {walk.__doc__}  [{walk.__name__}]\n    " + traceback.format_exc().replace("\n", "\n    "))
+    except Exception as error:  # whatever it was, the next walk shall be made
+        # Playwright appends the whole page; the picture tells that better.
+        what = str(error).partition("Aria snapshot")[0].strip().replace("\n", "\n    ")
+        where = [frame for frame in traceback.extract_tb(error.__traceback__) if os.path.dirname(frame.filename) == HERE][-1]
+        print(f"not ok  {walk.__doc__}  [{walk.__name__}]\n    line {where.lineno}: {where.line}\n    {type(error).__name__}: {what}")
         for process in lab.processes.values():
             if new := process.log()[marks[process.name]:].strip():
                 print(f"    {process.name} wrote:\n        " + "\n        ".join(new.splitlines()[-8:]))
