@@ -52,6 +52,10 @@ class Browser:
 
     def close_pages(self):
         for context in self.contexts:
+            # A page that is just loading could keep close() waiting for ever.
+            for page in context.pages:
+                with contextlib.suppress(Exception):
+                    page.goto("about:blank", timeout=3000)
             context.close()
         self.contexts = []
 

@@ -10,10 +10,15 @@ const set = (element, text) => {
   element.setAttribute("data-changed", "");
 };
 
-// A form that someone has begun to fill in is never reloaded away.
+// A form that someone has begun to fill in is never reloaded away, nor is the answer to one that was just sent.
 let typed = false;
+let leaving = false;
 document.addEventListener("input", () => { typed = true; });
+document.addEventListener("submit", () => { leaving = true; });
+addEventListener("beforeunload", () => { leaving = true; });
+addEventListener("pageshow", () => { leaving = false; });
 const stale = () => {
+  if (leaving) return;
   if (!typed) return location.reload();
   const notice = document.getElementById("stale");
   if (notice) notice.hidden = false;

@@ -120,7 +120,7 @@ fn respond(incoming: tiny_http::Request, response: Response, site: &Arc<Site>, s
     let head: Vec<_> = response
         .headers
         .iter()
-        .filter_map(|(name, value)| tiny_http::Header::from_bytes(name.as_bytes(), value.as_str().as_bytes()).ok())
+        .filter_map(|(name, value)| tiny_http::Header::from_bytes(for_the_front(name).as_bytes(), value.as_str().as_bytes()).ok())
         .collect();
     let status = tiny_http::StatusCode(response.status);
     let sent = match response.body {
@@ -136,6 +136,11 @@ fn respond(incoming: tiny_http::Request, response: Response, site: &Arc<Site>, s
     if let Err(error) = sent {
         tracing::debug!(%error, "an answer was not taken");
     }
+}
+
+/// tiny_http drops a `Connection` of ours, and HAProxy would keep it to itself: it closes the client's connection where this header asks.
+fn for_the_front(name: &'static str) -> &'static str {
+    if name == "Connection" { "X-Portcullis-Close" } else { name }
 }
 
 /// Events go out through a raw writer with our own head: tiny_http's `Response` would deliver all of them at the end.

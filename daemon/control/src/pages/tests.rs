@@ -202,7 +202,7 @@ fn the_whole_way_from_an_edit_to_a_confirmed_generation() {
     confirm.client.connected_at = Some(1);
     let again = story.send(&confirm);
     assert_eq!((again.status, again.header("location"), again.header("connection")), (307, Some("/trial/confirm?again=1"), Some("close")));
-    let mut still = story.form("/trial/confirm?again=1", &secret, "generation=2");
+    let mut still = story.form("/trial/confirm?again=8", &secret, "generation=2");
     still.client.connected_at = Some(1);
     let told = story.send(&still);
     assert_eq!(told.status, 409);

@@ -78,14 +78,18 @@ fn running_facts(running: &policy::messages::Generation, clock: &Clock) -> Vec<F
     ]
 }
 
+/// Browsers keep several connections. Each answer closes the one that it came over, so after a few there is no old one left.
+const TRIES: u32 = 8;
+
 /// The browser is first asked to come again over a new connection by itself, form and all; only where that does not help is the person asked.
 fn confirm(visit: &Visit) -> Result<Response, Trouble> {
     let form = visit.request.form()?;
     let generation = form.number("generation")?.ok_or_else(|| Trouble::field("generation", "is missing"))?;
+    let again: u32 = visit.request.query.number("again")?.unwrap_or(0);
     match trial::confirm(visit.site, visit.actor()?, generation) {
         Ok(generation) => Ok(Response::see_other("/").flash(flash::Tone::Ok, format!("Generation {generation} is confirmed and stays."))),
-        Err(Trouble::OldConnection) if visit.request.query.get("again").is_none() => {
-            Ok(Response::same_again_on_a_new_connection("/trial/confirm?again=1"))
+        Err(Trouble::OldConnection) if again < TRIES => {
+            Ok(Response::same_again_on_a_new_connection(&format!("/trial/confirm?again={}", again + 1)))
         }
         Err(Trouble::OldConnection) => Ok(draw(visit, Some(OLD_CONNECTION), 409)?.with("Connection", "close")),
         Err(trouble) => told(visit, trouble),
