@@ -128,6 +128,8 @@ pub fn lately(visit: &Visit, clock: &Clock, limit: u32) -> Result<Vec<super::das
     let entries = audit::list(visit.site, &Filter { limit, ..Filter::default() })?;
     let sentence = |entry: &Entry| match (entry.detail.is_empty(), entry.subject.is_empty()) {
         (true, _) => format!("{} {}", entry.action, entry.subject),
+        // Who it is stands beside it.
+        (false, _) if entry.subject == entry.user => entry.detail.clone(),
         (false, true) => entry.detail.clone(),
         (false, false) => format!("{}: {}", entry.subject, entry.detail),
     };

@@ -243,7 +243,11 @@ fn top_rules(known: &Known) -> Vec<TopRule> {
 }
 
 fn posture_verdict(id: &str) -> Badge {
-    if is_posture_drop(id) { verdict(Action::Drop) } else { Badge::new(Tone::Info, "translation or posture") }
+    if is_posture_drop(id) {
+        verdict(Action::Drop)
+    } else {
+        Badge::new(Tone::Plain, if id.starts_with("posture/") { "posture" } else { "translate" })
+    }
 }
 
 pub fn verdict(action: Action) -> Badge {
