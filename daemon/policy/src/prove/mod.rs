@@ -54,12 +54,15 @@ pub struct Counterexample {
 }
 
 pub fn prove(checked: &Checked, plan: &Plan) -> Vec<Failure> {
+    prove_in(Space::of(&[plan]), checked, plan)
+}
+
+fn prove_in(mut space: Space, checked: &Checked, plan: &Plan) -> Vec<Failure> {
     let assertions = &checked.config().assertions;
     if assertions.is_empty() {
         return Vec::new();
     }
     let world = World::of(plan, None);
-    let mut space = Space::of(&[plan]);
     let flow = Flow::of(&mut space, &world);
     let mut prover = Prover { checked, plan, space, flow };
     let failures = assertions.iter().filter_map(|(name, resource)| {
@@ -210,5 +213,29 @@ impl fmt::Display for Counterexample {
             (verdict, Some(leaves)) => write!(f, "is {verdict} on its way to {leaves}: {}", explanation.decided),
             (verdict, None) => write!(f, "is {verdict}: {}", explanation.decided),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Sources;
+
+    /// A proof without enough memory must neither pass nor fail for a made-up reason.
+    #[test]
+    fn what_does_not_fit_is_said_to_be_too_large() {
+        let base = include_str!("../../cases/base.yaml");
+        let assertion =
+            "apiVersion: portcullis/v1\nkind: Assertion\nmetadata: { name: shut }\nspec: { from: guest, to: lan, expect: never }\n";
+        let checked = crate::load(&Sources::single("a.yaml", format!("{base}\n---\n{assertion}"))).unwrap();
+        let plan = crate::compile(&checked);
+        assert_eq!(prove(&checked, &plan), []);
+        let ports: Vec<_> = plan.links.keys().cloned().collect();
+        let mut answers = std::collections::BTreeSet::new();
+        for nodes in (100..20_000).step_by(450) {
+            let failures = prove_in(Space::with_limit(ports.clone(), nodes), &checked, &plan);
+            answers.insert(failures.into_iter().map(|failure| format!("{:?}", failure.reason)).collect::<String>());
+        }
+        assert_eq!(answers.into_iter().collect::<Vec<_>>(), ["", "TooLarge"]);
     }
 }
