@@ -8,4 +8,4 @@ mod talk;
 pub use attributes::Attributes;
 pub use messages::{HEADER, Messages};
 pub use route::{OURS, RouteTalk};
-pub use talk::{Enough, Fault, Talk, read_fault, split};
+pub use talk::{Enough, Fault, Talk, first, read_fault};

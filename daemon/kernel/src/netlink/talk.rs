@@ -58,7 +58,12 @@ impl Talk {
         // Errors quote the offending header only, not the whole message.
         socket.set_cap_ack(true).map_err(trouble("configure"))?;
         socket.set_ext_ack(true).map_err(trouble("configure"))?;
-        setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_QUEUE).map_err(io::Error::from).map_err(trouble("enlarge"))?;
+        let force = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_QUEUE);
+        // Beyond the system's limit only for CAP_NET_ADMIN; within it for everyone.
+        force
+            .or_else(|_| setsockopt(&socket.as_fd(), sockopt::RcvBuf, &RECEIVE_QUEUE))
+            .map_err(io::Error::from)
+            .map_err(trouble("enlarge"))?;
         Ok(Talk { socket, seq: 0, buffer: Vec::with_capacity(RECEIVE), send_queue: 0 })
     }
 
@@ -84,7 +89,8 @@ impl Talk {
         let needed = bytes.len() + 4096;
         if needed > self.send_queue {
             let size = needed.next_power_of_two().max(1 << 20);
-            setsockopt(&self.socket.as_fd(), sockopt::SndBufForce, &size)?;
+            let force = setsockopt(&self.socket.as_fd(), sockopt::SndBufForce, &size);
+            force.or_else(|_| setsockopt(&self.socket.as_fd(), sockopt::SndBuf, &size))?;
             self.send_queue = size;
         }
         match self.socket.send(bytes, 0)? {
@@ -107,9 +113,9 @@ impl Talk {
                 return Err(io::Error::other(format!("the kernel sent {length} bytes at once")));
             }
             let mut rest = &self.buffer[..];
-            while let Some((kind, flags, seq, body, after)) = split(rest) {
-                rest = after;
-                if visit(kind, flags, seq, body) == Enough::Yes {
+            while let Some(message) = first(rest) {
+                rest = message.rest;
+                if visit(message.kind, message.flags, message.seq, message.body) == Enough::Yes {
                     return Ok(());
                 }
             }
@@ -127,9 +133,9 @@ impl Talk {
             self.buffer.clear();
             self.socket.recv(&mut self.buffer, libc::MSG_DONTWAIT)?;
             let mut rest = &self.buffer[..];
-            while let Some((kind, _, _, body, after)) = split(rest) {
-                rest = after;
-                visit(kind, body);
+            while let Some(message) = first(rest) {
+                rest = message.rest;
+                visit(message.kind, message.body);
             }
         }
     }
@@ -200,13 +206,22 @@ pub enum Enough {
     No,
 }
 
-/// The first message of a datagram and what follows it.
-pub fn split(bytes: &[u8]) -> Option<(u16, u16, u32, &[u8], &[u8])> {
+/// The first message of a datagram, without its header, and what follows it.
+pub struct First<'a> {
+    pub kind: u16,
+    pub flags: u16,
+    pub seq: u32,
+    pub body: &'a [u8],
+    pub rest: &'a [u8],
+}
+
+pub fn first(bytes: &[u8]) -> Option<First<'_>> {
     let word = |at: usize| bytes.get(at..at + 4).map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
     let half = |at: usize| bytes.get(at..at + 2).map(|half| u16::from_ne_bytes([half[0], half[1]]));
     let length = word(0)? as usize;
     let body = bytes.get(HEADER..length)?;
-    Some((half(4)?, half(6)?, word(8)?, body, bytes.get(length.next_multiple_of(4)..).unwrap_or(&[])))
+    let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    Some(First { kind: half(4)?, flags: half(6)?, seq: word(8)?, body, rest })
 }
 
 /// NLM_F_CAPPED and NLM_F_ACK_TLVS (include/uapi/linux/netlink.h).
@@ -216,11 +231,8 @@ const ACK_TLVS: u16 = 0x200;
 /// Reads the body of an NLMSG_ERROR: `struct nlmsgerr`, then, with our socket options, attributes.
 pub fn read_fault(flags: u16, seq: u32, body: &[u8]) -> Fault {
     let errno = body.get(..4).map_or(libc::EIO, |code| -i32::from_ne_bytes([code[0], code[1], code[2], code[3]]));
-    let quoted = if flags & CAPPED != 0 {
-        HEADER
-    } else {
-        split(body.get(4..).unwrap_or(&[])).map_or(HEADER, |(.., inner, _)| HEADER + inner.len())
-    };
+    let quoted =
+        if flags & CAPPED != 0 { HEADER } else { first(body.get(4..).unwrap_or(&[])).map_or(HEADER, |inner| HEADER + inner.body.len()) };
     let extra = if flags & ACK_TLVS != 0 { Attributes(body.get(4 + quoted.next_multiple_of(4)..).unwrap_or(&[])) } else { Attributes(&[]) };
     // NLMSGERR_ATTR_MSG 1, NLMSGERR_ATTR_OFFS 2
     let offset = extra.get(2).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);

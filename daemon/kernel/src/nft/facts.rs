@@ -11,7 +11,7 @@ use policy::messages::Tally;
 use super::set::{INTERVAL_END, nfta};
 use super::{batch, rule, table};
 use crate::Error;
-use crate::netlink::{Attributes, Messages, Talk, split};
+use crate::netlink::{Attributes, Messages, Talk, first};
 
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -150,10 +150,10 @@ pub fn elements_of(talk: &mut Talk, table: &str, set: &str) -> Result<Vec<Elemen
 /// What a batch would make, read from its own messages.
 pub fn of_messages(mut bytes: &[u8]) -> Facts {
     let mut tables = Tables::new();
-    while let Some((kind, _, _, body, rest)) = split(bytes) {
-        bytes = rest;
-        let (subsystem, kind) = (i32::from(kind) >> 8, i32::from(kind) & 0xff);
-        let attributes = Attributes(body.get(4..).unwrap_or(&[]));
+    while let Some(message) = first(bytes) {
+        bytes = message.rest;
+        let (subsystem, kind) = (i32::from(message.kind) >> 8, i32::from(message.kind) & 0xff);
+        let attributes = Attributes(message.body.get(4..).unwrap_or(&[]));
         match kind {
             _ if subsystem != libc::NFNL_SUBSYS_NFTABLES => {}
             libc::NFT_MSG_NEWTABLE => {

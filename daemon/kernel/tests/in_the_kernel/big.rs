@@ -25,7 +25,7 @@ fn ten_thousand_rules_arrive_whole() {
                 Part::Match {
                     field: Field::Dport,
                     op: Op::Eq,
-                    to: if number % 50 == 0 {
+                    to: if number.is_multiple_of(50) {
                         Operand::Any(vec![Span::One(Datum::Port(22)), Span::Range(Datum::Port(80), Datum::Port(90))])
                     } else {
                         one(Datum::Port((number % 60_000) as u16 + 1))
