@@ -1,7 +1,12 @@
 """The rate limit through the front, headers that clients must not set, and that a connection can be made to end."""
 
+import os
+import signal
+import socket
+import threading
 import time
 
+import wire
 from wire import answer, ask, connect, request
 
 
@@ -64,7 +69,33 @@ def old_tls_is_refused():
     raise AssertionError("TLS 1.1 was spoken")
 
 
-for check in (headers, old_tls_is_refused, rate_limit, flood):
+def control_can_end_a_connection():
+    """A confirmation must be able to come over a new connection. Control's place is taken by something that always asks for that."""
+    os.kill(wire.CONTROL, signal.SIGTERM)
+    path = f"{wire.FOLDER}/control.sock"
+    while os.path.exists(path):
+        time.sleep(0.05)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def serve():
+        while True:
+            peer, _ = listener.accept()
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 307 Again\r\nLocation: /x\r\nX-Portcullis-Close: close\r\nContent-Length: 0\r\n\r\n")
+            peer.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    with connect("127.0.4.6") as connection:
+        connection.sendall(request("/x"))
+        status, data = answer(connection)
+        assert status == 307 and b"connection: close" in data.lower() and b"x-portcullis" not in data.lower(), data
+        connection.settimeout(5)
+        assert connection.recv(1) == b"", "the connection stayed open"
+
+
+for check in (headers, old_tls_is_refused, rate_limit, flood, control_can_end_a_connection):
     begun = time.monotonic()
     check()
     print(f"{check.__name__}: {time.monotonic() - begun:.1f} s")
