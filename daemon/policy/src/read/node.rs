@@ -236,7 +236,8 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn scalar(&mut self, text: Cow<'a, str>, quoted: bool, line: u32) -> Value<'a> {
-        if let Some(bad) = text.chars().find(|c| forbidden(*c)) {
+        let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if let Some(bad) = text.chars().find(|c| !plain && forbidden(*c)) {
             self.say(line, format!("{} contains the character U+{:04X} by an escape; leave it out", quote(&text), bad as u32));
             return Value::Unusable;
         }

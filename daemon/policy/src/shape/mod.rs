@@ -141,7 +141,7 @@ pub struct Fields<'n, 'a> {
 impl<'n, 'a> Fields<'n, 'a> {
     pub fn of(node: &'n Node<'a>, cx: &mut Cx) -> Option<Self> {
         match &node.value {
-            NodeValue::Map(entries) => Some(Fields { line: node.line, entries, known: Vec::new(), elsewhere: Vec::new() }),
+            NodeValue::Map(entries) => Some(Fields { line: node.line, entries, known: Vec::with_capacity(16), elsewhere: Vec::new() }),
             NodeValue::Unusable => None,
             _ if node.is_null() => missing_value(node, cx),
             _ => {
