@@ -10,7 +10,8 @@ from stage import wait_until
 from stories import expect, expect_true, story
 
 HEAD = b"Host: 192.168.77.1\r\nAccept: application/json\r\n"
-CONTROL_LIMIT = 40 * 1024  # KiB
+# KiB; the tests run unoptimised programs, whose text is larger. `scripts/bench commit` tells what the optimised ones hold.
+CONTROL_LIMIT = 48 * 1024
 # Another machine in the administrators' network: limits by address must hit it and nobody else.
 ATTACKER = "192.168.77.66"
 # Whom they talk to is not the question here; api.py looks at the certificate.
