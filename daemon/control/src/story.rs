@@ -34,6 +34,12 @@ pub struct Story {
     keys: BTreeMap<Role, String>,
 }
 
+impl Default for Story {
+    fn default() -> Self {
+        Story::new()
+    }
+}
+
 impl Story {
     /// A box that nobody has set up.
     pub fn new() -> Self {
