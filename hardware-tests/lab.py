@@ -19,6 +19,7 @@ import front
 from namespaces import Namespace, destroy_leftovers, run, wait_until
 from processes import Process, Supervisor
 from servers import Servers
+from units import Unit
 
 USERS = ("portcullis-applier", "portcullis-control", "portcullis-forwarder", "portcullis-observer", "portcullis-front")
 
@@ -139,8 +140,9 @@ class Lab:
         ]
 
     def _box(self):
-        """The machine as firmware hands it over: ports there but down, nothing configured."""
+        """The machine as firmware and the lockdown unit hand it over: ports there but down, and nothing passes."""
         self.box.create()
+        self.box.run("nft", "-f", os.path.join(self.root, "rootfs-overlay/usr/lib/portcullis/lockdown.nft"))
         for port, (mac, far_name, addresses) in PORTS.items():
             far = getattr(self, far_name)
             far_port = self.far_port(port)
@@ -160,29 +162,22 @@ class Lab:
         return {"guest0": "eth0", "lan0": "box", "mgmt0": f"{self.prefix}-mgmt"}.get(port, port.rstrip("0"))
 
     def _define_processes(self):
-        self._add("applier", "portcullis-applier", capabilities=("net_admin",))
-        # Control gives its socket to the front's group, so it has to belong to it.
-        self._add("control", "portcullis-control", groups=("portcullis-front",))
-        self._add("front", *front.argv(self), capabilities=("net_bind_service",), notify=False,
-                  condition=lambda: front.can_start(self))
-        self._add("forwarder", "portcullis-forwarder")
-        self._add("observer", "portcullis-observer")
+        own = {name: [os.path.join(self.binaries, f"portcullis-{name}")] for name in ("applier", "control", "forwarder", "observer")}
+        self._add("applier", own["applier"] + ["--allow-user", "portcullis-control"])
+        self._add("control", own["control"])
+        self._add("front", front.argv(self), unit="admin-front", notify=False, condition=lambda: front.can_start(self))
+        self._add("forwarder", own["forwarder"])
+        self._add("observer", own["observer"])
 
-    def _add(self, name, program, *arguments, **more):
+    def _add(self, name, argv, unit=None, **more):
         env = {
             "PORTCULLIS_RUN_DIR": self.run_dir,
             "PORTCULLIS_STATE_DIR": os.path.join(self.state_dir, name),
             "PORTCULLIS_POLICY_DIR": self.policy_dir,
-            "PORTCULLIS_ALLOW_USERS": "portcullis-control",
             "RUST_BACKTRACE": "1",
-            # As in the units: without them glibc keeps the 19 MiB of every password hash, once for each thread.
-            "MALLOC_MMAP_THRESHOLD_": "1048576",
-            "MALLOC_ARENA_MAX": "2",
         }
-        own = os.path.join(self.binaries, program)
-        argv = [own if program.startswith("portcullis-") else program, *arguments]
         log = os.path.join(self.log_dir, f"{name}.log")
-        self.processes[name] = Process(name, argv, self.box, f"portcullis-{name}", log, self.run_dir, env=env, **more)
+        self.processes[name] = Process(name, argv, Unit(unit or name), self.box, log, self.run_dir, env, **more)
 
     # --- life ---
 
@@ -226,6 +221,10 @@ class Lab:
         """With which the first administrator is made; the file is gone once it was used."""
         with open(os.path.join(self.run_dir, "setup-code")) as file:
             return file.read().strip()
+
+    def seconds(self, promised):
+        """How long something may take that is promised of an optimised build; one for debugging is several times as slow."""
+        return promised if self.binaries.endswith("release") else 3 * promised
 
     def cli(self, *arguments, check=True, text_input=None):
         """`portcullis` on the box's console."""

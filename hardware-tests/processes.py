@@ -12,21 +12,21 @@ import time
 class Process:
     """One supervised process. It is ready when it says so over NOTIFY_SOCKET, as under systemd."""
 
-    def __init__(self, name, argv, namespace, user, log, run_dir, capabilities=(), groups=(), env=None, notify=True, condition=lambda: True):
+    def __init__(self, name, argv, unit, namespace, log, run_dir, env, notify=True, condition=lambda: True):
         self.name = name
+        self.unit = unit
         self.log_path = log
         self.notify = notify
         self.condition = condition
-        caps = ",".join(f"+{capability}" for capability in capabilities)
-        bounding = "-all" + ("," + caps if caps else "")
+        capabilities = ",".join(["-all", *(f"+{capability}" for capability in unit.capabilities)])
         privileges = [
-            "setpriv", f"--reuid={user}", f"--regid={user}",
-            f"--groups={','.join(groups)}" if groups else "--clear-groups",
-            f"--inh-caps={bounding}", f"--ambient-caps={bounding}", f"--bounding-set={bounding}",
+            "setpriv", f"--reuid={unit.user}", f"--regid={unit.user}",
+            f"--groups={','.join(unit.groups)}" if unit.groups else "--clear-groups",
+            f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}", f"--bounding-set={capabilities}",
             "--no-new-privs", "--pdeathsig=KILL",
         ]
         self.argv = [*namespace.command(*privileges), *argv]
-        self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(env or {})}
+        self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **unit.environment, **env}
         self.notify_path = os.path.join(run_dir, f"notify-{name}")
         self.listener = None
         self.child = None
@@ -45,7 +45,7 @@ class Process:
             env["NOTIFY_SOCKET"] = self.notify_path
             self._listen()
         with open(self.log_path, "ab") as log:
-            self.child = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
+            self.child = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True, umask=self.unit.umask)
         if not self.notify:
             self.ready.set()
 
@@ -117,8 +117,6 @@ class Process:
 class Supervisor(threading.Thread):
     """Starts again what ended though it is wanted, after the pause that the unit files say."""
 
-    PAUSE = 0.1
-
     def __init__(self, processes):
         super().__init__(daemon=True)
         self.processes = processes
@@ -152,7 +150,7 @@ class Supervisor(threading.Thread):
             now = time.monotonic()
             for process in self.processes.values():
                 if process.wanted and not process.alive and process.condition():
-                    if now - died.setdefault(process.name, now) >= self.PAUSE:
+                    if now - died.setdefault(process.name, now) >= process.unit.restart_pause:
                         del died[process.name]
                         process.restarts += process.child is not None
                         process.start()

@@ -43,7 +43,7 @@ def confirm(stage):
             expect_true(False, "a connection that is older than the change must not confirm it")
         except api.Refusal as refusal:
             expect_true(400 <= refusal.status < 500, f"the refusal is the client's matter: {refusal}")
-        expect(old.ask("GET", "/status", token=token)["trial"]["generation"], applied["generation"], "still on trial")
+        expect(stage.status()["trial"]["generation"], applied["generation"], "still on trial")
     with api.Connection(stage.lab) as new:
         new.ask("POST", "/trial/confirm", {"generation": applied["generation"]}, token)
         expect(new.ask("GET", "/status", token=token)["trial"], None, "trial")
