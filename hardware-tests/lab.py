@@ -8,6 +8,7 @@
 The box's ports come up as a machine's do: present, down, without addresses. Everything else is the applier's work.
 """
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -21,6 +22,7 @@ from processes import Process, Supervisor
 from servers import Servers
 from units import Unit
 
+LOCKS = "/run/lock"
 USERS = ("portcullis-applier", "portcullis-control", "portcullis-forwarder", "portcullis-observer", "portcullis-front")
 
 # Port of the box, its fixed hardware address, the machine at the other end, that machine's addresses there.
@@ -44,8 +46,8 @@ class Lab:
         self.root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         self.binaries = os.path.join(self.root, binaries)
         self.say = say
-        self.run_dir = "/run/portcullis" if prefix == "pc" else f"/run/portcullis-{prefix}"
-        self.state_dir = f"/var/lib/portcullis-lab/{prefix}"
+        self.run_dir = _run_dir(prefix)
+        self.state_dir = _state_dir(prefix)
         self.log_dir = f"/var/log/portcullis-lab/{prefix}"
         self.policy_dir = os.path.join(self.state_dir, "policy")
         for name in ("box", "inet", "lan", "lan1", "lan2", "guest"):
@@ -59,7 +61,7 @@ class Lab:
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGHUP, _interrupt)
         try:
-            self.clean()
+            Lab.clean_after(self.prefix)
             self._directories()
             self._machines()
             self._box()
@@ -81,22 +83,30 @@ class Lab:
             self.supervisor.join()
         for servers in self.servers:
             servers.close()
-        self.clean()
+        Lab.clean_after(self.prefix)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.lock.name)
         self.lock.close()
 
     # --- building ---
 
     def _lock(self):
-        os.makedirs("/run/lock", exist_ok=True)
-        self.lock = open(f"/run/lock/portcullis-lab-{self.prefix}", "w")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SystemExit(f"a lab called {self.prefix} is running already; stop it, or choose another name with --prefix") from None
+        """The name is ours while we live; names whose holder was killed are cleaned up on the way."""
+        os.makedirs(LOCKS, exist_ok=True)
+        for name in os.listdir(LOCKS):
+            prefix = name.removeprefix("portcullis-lab-")
+            if prefix not in (name, self.prefix) and (lock := _take(prefix)):
+                Lab.clean_after(prefix)
+                os.unlink(os.path.join(LOCKS, name))
+                lock.close()
+        self.lock = _take(self.prefix)
+        if not self.lock:
+            raise SystemExit(f"a lab called {self.prefix} is running already; stop it, or choose another name with --prefix")
 
-    def clean(self):
-        destroy_leftovers(self.prefix)
-        for directory in (self.run_dir, self.state_dir):
+    @staticmethod
+    def clean_after(prefix):
+        destroy_leftovers(prefix)
+        for directory in (_run_dir(prefix), _state_dir(prefix)):
             shutil.rmtree(directory, ignore_errors=True)
 
     def _directories(self):
@@ -229,6 +239,25 @@ class Lab:
     def cli(self, *arguments, check=True, text_input=None):
         """`portcullis` on the box's console."""
         return self.box.run(os.path.join(self.binaries, "portcullis"), "--run-dir", self.run_dir, *arguments, check=check, text_input=text_input)
+
+
+def _run_dir(prefix):
+    return "/run/portcullis" if prefix == "pc" else f"/run/portcullis-{prefix}"
+
+
+def _state_dir(prefix):
+    return f"/var/lib/portcullis-lab/{prefix}"
+
+
+def _take(prefix):
+    """The lock of a name, or None while somebody lives who holds it."""
+    lock = open(os.path.join(LOCKS, f"portcullis-lab-{prefix}"), "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock
+    except BlockingIOError:
+        lock.close()
+        return None
 
 
 def _configure(machine, port, addresses, gateways):

@@ -2,6 +2,7 @@
 """Tells the stories to a target and counts: `hardware-tests/run.py [AREA or AREA.STORY ...]`."""
 
 import argparse
+import os
 import sys
 import time
 import traceback
@@ -14,7 +15,7 @@ from stories import all_stories
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME", help="an area (filter) or a story (filter.permitted); all without one")
-    options.add_argument("--prefix", default="pctest", help="name of the lab, so that several can stand side by side")
+    options.add_argument("--prefix", default=f"pt{os.getpid()}", help="name of the lab; each run has its own otherwise")
     options.add_argument("--binaries", default="target/debug", help="where the box's programs are")
     options.add_argument("--list", action="store_true", help="only list the stories")
     options = options.parse_args()

@@ -42,7 +42,7 @@ def main():
     options.add_argument("--rules", type=int, default=1000)
     options.add_argument("--binaries", default="target/release")
     options = options.parse_args()
-    with Lab(prefix="pcbench", binaries=options.binaries) as lab:
+    with Lab(prefix=f"pb{os.getpid()}", binaries=options.binaries) as lab:
         lab.boot()
         texts = [policy(options.rules, variant) for variant in (1, 2)]
         digests = [lab.cli("plan", "--digest", "-", text_input=text).strip() for text in texts]

@@ -28,7 +28,7 @@ def main():
 
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("names", nargs="*", metavar="WALK", help="only these; the first one, set_up, always comes first")
-    options.add_argument("--prefix", default="pcbrow")
+    options.add_argument("--prefix", default=f"pw{os.getpid()}")
     options.add_argument("--binaries", default="target/debug")
     options.add_argument("--pictures", metavar="DIR", help="where to put a picture of each page, in both themes and narrow")
     options = options.parse_args()
