@@ -46,8 +46,8 @@ def answer(connection, limit=1 << 20):
     return (int(data.split(b" ")[1]) if data.startswith(b"HTTP/1.") else None), data
 
 
-def ask(path, source="127.0.0.1", **how):
-    with connect(source) as connection:
+def ask(path, source="127.0.0.1", patience=10.0, **how):
+    with connect(source, patience) as connection:
         try:
             connection.sendall(request(path, **how))
         except OSError:

@@ -50,7 +50,7 @@ fn a_leased_port_gets_its_address_and_carries_the_lan_and_that_is_no_drift() {
         );
         Daemon(Command::new("unshare").args(["-m", "sh", "-c", &script]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("unshare"))
     });
-    applier.until("a lease", Duration::from_secs(25), || office.gate.ip("addr show dev wan0").contains("inet 203.0.113.5"));
+    applier.until("a lease", Duration::from_secs(60), || office.gate.ip("addr show dev wan0").contains("inet 203.0.113.5"));
     applier.until("a default route", Duration::from_secs(5), || office.gate.ip("route").contains("default via 203.0.113.1"));
     Office::listen(&office.far, &format!("{FAR}:80"));
     Office::dial(&office.client, &format!("{FAR}:80"), Duration::from_secs(5)).expect("masqueraded to the leased address");
