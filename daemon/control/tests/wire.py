@@ -61,7 +61,7 @@ def alive(source="127.0.9.9"):
     status, _ = ask("/healthz", source=source)
     assert status == 200, f"the front answers {status} afterwards"
     took = time.monotonic() - begun
-    assert took < 5, f"the front took {took:.1f} s to answer"
+    assert took < 20, f"the front took {took:.1f} s to answer"
 
 
 def resident():
