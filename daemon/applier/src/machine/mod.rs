@@ -366,6 +366,10 @@ impl Machine {
             ApplierRequest::Sources { generation } => vec![Effect::Answer(caller, Question::Sources(generation))],
             ApplierRequest::Counters => vec![Effect::Answer(caller, Question::Counters)],
             ApplierRequest::KernelRuleset => vec![Effect::Answer(caller, Question::KernelRuleset)],
+            ApplierRequest::Proxy | ApplierRequest::SetSecret { .. } | ApplierRequest::ProbeUpstreams { .. } => {
+                let reason = "this box carries no clients to upstreams yet".to_owned();
+                vec![Effect::Reply(caller, ApplierResponse::Refused { reason, problems: Problems::default() })]
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod matches;
 mod nat;
 mod output;
 mod pairs;
+pub mod proxy;
 mod routes;
 mod rules;
 mod schedules;
@@ -69,6 +70,7 @@ pub fn compile(checked: &Checked) -> Plan {
         sysctls: sysctls::wanted(config),
         ruleset: Ruleset { tables: vec![table.with_address_sets(context).table()] },
         schedules,
+        proxy: proxy::plan(context),
         files: crate::services::files(checked),
         units: crate::services::units(checked),
     }

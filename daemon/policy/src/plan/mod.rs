@@ -1,5 +1,6 @@
 //! Everything the box should be, compiled from one policy.
 
+pub mod proxy;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ pub struct Plan {
     pub ruleset: Ruleset,
     /// Sets whose elements come and go with the time of day.
     pub schedules: BTreeMap<Name, Schedule>,
+    /// Clients that are carried to upstreams, and by nothing else.
+    pub proxy: proxy::Proxy,
     pub files: BTreeMap<String, File>,
     pub units: BTreeMap<String, UnitState>,
 }
@@ -111,7 +114,7 @@ pub struct Schedule {
 }
 
 /// Minutes since Monday 00:00 local time, end exclusive, at most 10,080.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Window {
     pub from: u16,
     pub to: u16,

@@ -3,6 +3,9 @@
 //! One message is a big-endian u32 length and that many bytes of JSON, at most [`MAX_MESSAGE`]. A connection carries
 //! requests and their responses in turn. Who may speak is decided by peer credentials, before the first byte is read.
 
+pub mod forwarder;
+pub mod proxy;
+
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -108,6 +111,18 @@ pub enum ApplierRequest {
     KernelRuleset,
     /// Compare now, without waiting for the next round.
     CheckDrift,
+    /// Mapped clients: who is let in, and why the others are not.
+    Proxy,
+    /// Keeps a secret, sealed; no request gives it back. An empty value removes it. Takes effect at once.
+    SetSecret {
+        name: String,
+        value: String,
+        by: Principal,
+    },
+    /// Probes upstreams of the generation that stands; all when empty.
+    ProbeUpstreams {
+        upstreams: Vec<String>,
+    },
 }
 
 /// On whose behalf; for the record and for "the same principal".
@@ -153,6 +168,9 @@ pub enum ApplierResponse {
     Drift {
         findings: Vec<DriftFinding>,
     },
+    Proxy(proxy::ProxyStatus),
+    /// Done, and there is nothing to tell.
+    Done,
     /// Nothing was changed.
     Refused {
         reason: String,
