@@ -262,6 +262,9 @@ impl FakeBox {
             ApplierRequest::Counters => ApplierResponse::Counters(Counters { at: self.now(), ..Counters::default() }),
             ApplierRequest::KernelRuleset => ApplierResponse::KernelRuleset { text: "table inet portcullis {\n}\n".to_owned() },
             ApplierRequest::CheckDrift => ApplierResponse::Drift { findings: Vec::new() },
+            ApplierRequest::Proxy | ApplierRequest::SetSecret { .. } | ApplierRequest::ProbeUpstreams { .. } => {
+                refused("no clients are carried")
+            }
         }
     }
 }
