@@ -25,11 +25,17 @@ def main():
         print("\n".join(f"{name:32} {sentence}" for name, sentence, _ in stories) or "no such story")
         return 0 if stories else 2
 
-    failed = []
+    failed, again = [], []
     with Lab(prefix=options.prefix, binaries=options.binaries) as lab:
         lab.boot()
         for name, sentence, tell in stories:
+            if told(lab, name, sentence, tell):
+                continue
+            # The machine is shared: a story may fail once for want of time. It is named, and told once more.
+            again.append(name)
             failed += [] if told(lab, name, sentence, tell) else [name]
+    if held := [name for name in again if name not in failed]:
+        print("held only when told again: " + " ".join(held))
     if failed:
         print("failed: " + " ".join(failed))
     print(f"{len(stories) - len(failed)} passed, {len(failed)} failed")
