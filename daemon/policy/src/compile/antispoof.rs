@@ -92,7 +92,7 @@ const fn net(address: IpAddr, length: u8) -> IpNet {
 }
 
 /// A port through which everything without a better way goes.
-fn is_uplink(config: &Config, port: &IfName, interface: &Interface, family: Family) -> bool {
+pub fn is_uplink(config: &Config, port: &IfName, interface: &Interface, family: Family) -> bool {
     interface.dhcp.contains(&if family == Family::V4 { DhcpFamily::Ipv4 } else { DhcpFamily::Ipv6 })
         || config.routes.values().any(|route| {
             let destination = route.spec.destination;
