@@ -3,7 +3,6 @@
 use super::facts::Facts;
 use super::{DESTINATION, Free, IIF, IPV6, OIF, PORT, PROTOCOL, SOURCE, SOURCE_PORT, Set, Space, TCP_FLAGS, Var};
 use crate::ruleset::{Datum, Field, Op, Operand, Span};
-use crate::simulate::conntrack::NEW;
 use crate::simulate::matching::{holds, number};
 use crate::simulate::packet::{ICMP, ICMPV6, TCP};
 
@@ -87,7 +86,7 @@ fn guard(space: &mut Space, facts: &Facts, fields: &[Field]) -> Set {
             Field::TcpFlags => space.protocols(&[TCP]),
             Field::Icmp4Type => space.protocols(&[ICMP]),
             Field::Icmp6Type => space.protocols(&[ICMPV6]),
-            Field::CtStatus | Field::CtMark => facts.state(NEW),
+            Field::CtStatus | Field::CtMark => facts.tracked,
             Field::SkUid => space.the_box(IIF),
             Field::EtherSaddr => {
                 let from_box = space.the_box(IIF);

@@ -58,6 +58,8 @@ pub enum Free {
     Permit { set: String, mark: u32 },
     /// A transparent socket listens on this port.
     Listens(u16),
+    /// The packet is related to a known connection; else it is part of one.
+    Related,
     /// The packet came from this hardware address.
     Hardware([u8; 6]),
 }
