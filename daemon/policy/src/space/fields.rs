@@ -6,6 +6,9 @@ use crate::ruleset::{Datum, Field, Op, Operand, Span};
 use crate::simulate::matching::{holds, number};
 use crate::simulate::packet::{ICMP, ICMPV6, TCP};
 
+/// Whose sockets speak for the box, as in the simulator. What the forwarder sends is not what policies are about.
+const ROOT: u32 = 0;
+
 /// What is constant while a set of packets walks through a chain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Class {
@@ -43,7 +46,7 @@ pub fn masked(space: &mut Space, facts: &Facts, class: Class, field: Field, mask
         }
         Field::FibDaddrType => kinds_where(space, facts, &|kind| holds(u32::from(kind))),
         Field::PktType => packet_types_where(space, facts, &|kind| holds(u32::from(kind))),
-        Field::SkUid => space.free(Free::User(format!("& {mask} == {value}"))),
+        Field::SkUid => constant(holds(ROOT)),
         Field::IifName | Field::OifName | Field::Ip4Saddr | Field::Ip4Daddr | Field::Ip6Saddr | Field::Ip6Daddr | Field::EtherSaddr => {
             return Set::EMPTY;
         }
@@ -120,7 +123,7 @@ fn spans_of(space: &mut Space, facts: &Facts, class: Class, field: Field, spans:
         Field::CtStatus => constant(any(Datum::Word(class.ct_status))),
         Field::CtMark => constant(any(Datum::Word(class.ct_mark))),
         Field::Mark => constant(any(Datum::Word(class.mark))),
-        Field::SkUid => space.free(Free::User(format!("{spans:?}"))),
+        Field::SkUid => constant(any(Datum::Word(ROOT))),
         Field::PktType => packet_types_where(space, facts, &|kind| any(Datum::Byte(kind))),
         Field::EtherSaddr => hardware(space, spans),
         Field::FibDaddrType => kinds_where(space, facts, &|kind| any(Datum::Byte(kind))),
