@@ -177,3 +177,26 @@ fn a_proxied_zone_that_forward_does_not_close_is_found() {
     let spoiled = |plan: &mut Plan| chain(plan, "forward").rules.retain(|rule| rule.comment.as_deref() != Some("proxy/unmapped"));
     assert_eq!(leaks_of(spoiled), ["Zone/cage"]);
 }
+
+#[test]
+fn clients_and_mappings_add_elements_and_no_rules() {
+    let of = |mappings: usize| {
+        let mut text = OPEN.replace("192.168.2.1/24", "10.0.0.1/8") + MAPPED;
+        for number in 0..mappings {
+            let clients: Vec<String> = (2..12).map(|host| format!("10.1.{number}.{host}")).collect();
+            // By hardware address the other family has no way out either.
+            let clients = format!("{}, \"02:00:00:00:01:{number:02x}\", \"fd00:2::{number:x}:1\"", clients.join(", "));
+            text += &format!(
+                "---\napiVersion: portcullis/v1\nkind: ProxyMapping\nmetadata: {{ name: m{number} }}\nspec: {{ clients: [{clients}], upstream: berlin }}\n"
+            );
+        }
+        let text = text.replace("192.168.2.10, ", "10.2.0.10, ");
+        let checked = load(&Sources::single("a.yaml", text)).unwrap_or_else(|problems| panic!("{problems}"));
+        let plan = compile(&checked);
+        let begun = std::time::Instant::now();
+        assert_eq!(prove(&checked, &plan), []);
+        println!("{mappings} mappings proved in {:?}", begun.elapsed());
+        plan.ruleset.tables[0].chains.values().map(|chain| chain.rules.len()).sum::<usize>()
+    };
+    assert_eq!(of(1), of(250));
+}
