@@ -147,6 +147,9 @@ pub struct Packet {
     /// A time of the week, where schedules matter: "mon 12:00"
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
+    /// The sender's hardware address, by which it may be mapped: 02:00:00:00:00:01
+    #[arg(long, value_name = "ADDRESS")]
+    pub mac: Option<String>,
 }
 
 impl Packet {

@@ -15,6 +15,7 @@
 //! of the calling thread.
 
 pub mod conntrack;
+mod deliver;
 mod error;
 pub mod links;
 mod netlink;
@@ -22,6 +23,7 @@ mod netlink;
 pub mod nft;
 pub mod routes;
 pub mod rules;
+pub mod sockets;
 pub mod stats;
 pub mod sysctl;
 

@@ -9,17 +9,24 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessa
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use policy::plan::{RouteAction, RouteRule, RouteSelector};
 
+use crate::deliver;
 use crate::netlink::{OURS, RouteTalk};
 use crate::{Difference, Error};
 
 /// RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h).
 const MAIN: u32 = 254;
+const DELIVER: u32 = deliver::TABLE;
 const FAMILIES: [(AddressFamily, &str); 2] = [(AddressFamily::Inet, "IPv4"), (AddressFamily::Inet6, "IPv6")];
 
 /// Adds what is missing, then removes what we installed earlier and is no longer wanted, and whatever somebody put before our
 /// last rule: it would lead packets past the guard. The kernel's own rule for local addresses (preference 0) stays.
 pub fn reconcile(wanted: &BTreeSet<RouteRule>) -> Result<(), Error> {
     let mut talk = RouteTalk::open()?;
+    let delivers = delivers(wanted);
+    if delivers {
+        // Before the rule, which without it would lead captured packets on to the guard: to nobody, for a moment.
+        deliver::establish(&mut talk)?;
+    }
     for (family, name) in FAMILIES {
         let held = read(&mut talk, family)?;
         for rule in wanted.iter().filter(|rule| !held.iter().any(|held| held.rule.as_ref() == Some(rule))) {
@@ -33,7 +40,11 @@ pub fn reconcile(wanted: &BTreeSet<RouteRule>) -> Result<(), Error> {
             }
         }
     }
-    Ok(())
+    if delivers { Ok(()) } else { deliver::abolish(&mut talk) }
+}
+
+fn delivers(wanted: &BTreeSet<RouteRule>) -> bool {
+    wanted.iter().any(|rule| rule.action == RouteAction::Deliver)
 }
 
 /// Rules of the plan that are missing, and rules that stand where they should not.
@@ -49,6 +60,7 @@ pub fn differences(wanted: &BTreeSet<RouteRule>) -> Result<Vec<Difference>, Erro
             out.push(Difference { what: format!("{name} {}", extra.words), expected: "absent".into(), found: "present".into() });
         }
     }
+    out.extend(deliver::differences(&mut talk, delivers(wanted))?);
     Ok(out)
 }
 
@@ -78,10 +90,12 @@ fn words(rule: &RouteRule) -> String {
     let selector = match rule.selector {
         RouteSelector::FromBox => "iif lo".to_owned(),
         RouteSelector::WithoutMark { mask, value } => format!("not fwmark {value:#x}/{mask:#x}"),
+        RouteSelector::Mark { mask, value } => format!("fwmark {value:#x}/{mask:#x}"),
     };
     let action = match rule.action {
         RouteAction::Main => "lookup main",
         RouteAction::Unreachable => "unreachable",
+        RouteAction::Deliver => "lookup 100",
     };
     format!("rule {}: {selector} {action}", rule.preference)
 }
@@ -98,12 +112,21 @@ fn message(family: AddressFamily, rule: &RouteRule) -> RuleMessage {
             message.attributes.push(RuleAttribute::FwMark(value));
             message.attributes.push(RuleAttribute::FwMask(mask));
         }
+        RouteSelector::Mark { mask, value } => {
+            message.attributes.push(RuleAttribute::FwMark(value));
+            message.attributes.push(RuleAttribute::FwMask(mask));
+        }
     }
     match rule.action {
         RouteAction::Main => {
             message.header.action = RuleAction::ToTable;
             message.header.table = MAIN as u8;
             message.attributes.push(RuleAttribute::Table(MAIN));
+        }
+        RouteAction::Deliver => {
+            message.header.action = RuleAction::ToTable;
+            message.header.table = DELIVER as u8;
+            message.attributes.push(RuleAttribute::Table(DELIVER));
         }
         RouteAction::Unreachable => message.header.action = RuleAction::Unreachable,
     }
@@ -141,10 +164,12 @@ fn held(message: RuleMessage) -> Held {
     let selector = match (inverted, mark, iif.as_deref()) {
         (false, None, Some("lo")) => Some(RouteSelector::FromBox),
         (true, Some(value), None) => Some(RouteSelector::WithoutMark { mask, value }),
+        (false, Some(value), None) => Some(RouteSelector::Mark { mask, value }),
         _ => None,
     };
     let action = match message.header.action {
         RuleAction::ToTable if table == MAIN => Some(RouteAction::Main),
+        RuleAction::ToTable if table == DELIVER => Some(RouteAction::Deliver),
         RuleAction::Unreachable => Some(RouteAction::Unreachable),
         _ => None,
     };

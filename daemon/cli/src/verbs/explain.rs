@@ -10,7 +10,9 @@ use crate::trouble::Trouble;
 
 pub fn run(paths: &[String], packet: &Packet, json: bool, applier: &Applier) -> Result<(), Trouble> {
     // The question first: whoever mistypes it should not wait for a policy to be read.
-    let query = Query::parse(&packet.from, &packet.to, &packet.service(), packet.at.as_deref()).map_err(usage)?;
+    let query = Query::parse(&packet.from, &packet.to, &packet.service(), packet.at.as_deref())
+        .and_then(|query| query.with_mac(packet.mac.as_deref()))
+        .map_err(usage)?;
     let running = ["@running".to_owned()];
     // A policy with a false assertion can still be asked why it is false.
     let checked = load(&sources::gather(if paths.is_empty() { &running } else { paths }, applier)?).map_err(Trouble::Problems)?;

@@ -2,9 +2,12 @@
 
 mod big;
 mod build;
+mod capture;
 mod encoding;
+mod far;
 mod living;
 mod random;
 mod routing;
+mod sockets;
 mod space;
 mod takeover;

@@ -12,7 +12,10 @@ pub use place::{SOMEWHERE4, SOMEWHERE6, USUAL_SOURCE_PORT, usual_host};
 pub use query::{BadQuery, Query, protocol_words, service_words, week_time};
 
 use crate::check::Checked;
+use crate::model::Mac;
+use crate::name::Name;
 use crate::plan::Plan;
+use crate::plan::proxy_text::via;
 use crate::simulate::{Decision, Egress, Ingress, Outcome, Packet, Step, World};
 use crate::source::Origin;
 
@@ -20,7 +23,7 @@ use crate::source::Origin;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// `accepted`, `dropped`, `rejected`, or `depends` on the time.
+    /// `accepted`, `dropped`, `rejected`, or `depends`: on the time, or on a mapping's permit.
     pub verdict: &'static str,
     /// `tcp/443 from 192.168.2.10:40000 to 1.1.1.1`
     pub packet: String,
@@ -31,8 +34,22 @@ pub struct Explanation {
     pub translations: Vec<Translated>,
     pub decided: Decided,
     pub way: Vec<Waymark>,
+    /// The mapping whose client sends it.
+    pub client: Option<Client>,
     /// Only with `depends`: each time of the week that makes a difference.
     pub times: Vec<AtTime>,
+}
+
+/// A client that is carried, or goes nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Client {
+    pub mapping: Name,
+    pub origin: Origin,
+    /// `upstream berlin`, `group any-of-them`
+    pub via: String,
+    /// Without that there is never a permit.
+    pub enabled: bool,
 }
 
 /// One translation on the way.
@@ -75,20 +92,41 @@ pub struct AtTime {
 }
 
 /// Follows one packet through the plan.
-pub fn explain(_checked: &Checked, plan: &Plan, query: &Query) -> Result<Explanation, BadQuery> {
+pub fn explain(checked: &Checked, plan: &Plan, query: &Query) -> Result<Explanation, BadQuery> {
     // Without a time the story is told for the beginning of the week; `times` says whether another would end differently.
-    let world = World::of(plan, Some(query.at.unwrap_or(0)));
+    let mut world = World::of(plan, Some(query.at.unwrap_or(0)));
     let packet = place::packet(&world, query)?;
+    let client = client(checked, plan, &packet);
+    world.permits = client.as_ref().is_none_or(|client| client.enabled);
     let outcome = world.run(&packet);
+    let blocked = World { permits: false, ..world }.run(&packet);
     let mut answer = told(plan, &packet, &outcome);
-    if query.at.is_none() {
+    if let Some(Client { mapping, origin, via, .. }) = client.as_ref().filter(|_| blocked.verdict != outcome.verdict) {
+        let words = format!("carried by mapping {mapping} to {via} if it is let in (a permit), else dropped");
+        answer.verdict = "depends";
+        answer.leaves = Some("the forwarder".to_owned());
+        answer.decided = Decided { words, rule: None, origin: Some(origin.clone()) };
+    } else if query.at.is_none() {
         let times = times(plan, &packet);
         if times.iter().any(|time| time.verdict != times[0].verdict) {
             answer.verdict = "depends";
             answer.times = times;
         }
     }
+    answer.client = client;
     Ok(answer)
+}
+
+/// Whose client the sender is; a hardware address counts before addresses.
+fn client(checked: &Checked, plan: &Plan, packet: &Packet) -> Option<Client> {
+    let mac = packet.mac.map(|mac| Mac(mac).to_string());
+    let received = matches!(packet.from, Ingress::Interface(_));
+    let mappings = || plan.proxy.mappings.iter().filter(|_| received);
+    let by_mac = mappings().find(|(_, mapping)| mac.as_ref().is_some_and(|mac| mapping.macs.contains(mac)));
+    let by_address = || mappings().find(|(_, mapping)| mapping.clients.iter().any(|net| net.contains(&packet.source)));
+    let (name, mapping) = by_mac.or_else(by_address)?;
+    let origin = checked.config().proxy_mappings.get(name)?.origin.clone();
+    Some(Client { mapping: name.clone(), origin, via: via(&mapping.via), enabled: mapping.enabled })
 }
 
 /// One answer for each combination of schedules that the week brings, at the first minute at which it is so.
@@ -128,6 +166,7 @@ pub fn told(plan: &Plan, packet: &Packet, outcome: &Outcome) -> Explanation {
         translations: words::translations(packet, outcome),
         decided: decided(&outcome.decision),
         way: outcome.trace.iter().map(waymark).collect(),
+        client: None,
         times: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::query::{BadQuery, Query};
+use crate::compile::proxy::octets;
 use crate::name::IfName;
 use crate::plan::Plan;
 use crate::simulate::packet::{ICMP, ICMPV6, TCP, address, bits};
@@ -36,7 +37,11 @@ pub fn packet(world: &World, query: &Query) -> Result<Packet, BadQuery> {
     if protocol == TCP {
         transport.tcp_flags = query.tcp_flags.unwrap_or(2);
     }
-    Ok(Packet { from, source, destination, own, transport })
+    let mac = match &query.mac {
+        None => None,
+        Some(mac) => Some(octets(mac).ok_or_else(|| BadQuery(format!("{mac:?} is not a hardware address")))?),
+    };
+    Ok(Packet { from, source, destination, own, mac, transport })
 }
 
 fn family(query: &Query) -> Result<bool, BadQuery> {

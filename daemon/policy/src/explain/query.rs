@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{IcmpType, Icmpv6Type, PortRange, Protocol, TimeOfDay};
+use crate::model::{IcmpType, Icmpv6Type, Mac, PortRange, Protocol, TimeOfDay};
 use crate::shape::Word;
 use crate::simulate::packet::{ICMP, ICMPV6, TCP};
 
@@ -17,6 +17,9 @@ pub struct Query {
     /// None: some address that lives there.
     #[serde(default)]
     pub source: Option<IpAddr>,
+    /// The sender's hardware address, `02:00:00:00:00:01`, by which it may be mapped. None: one that nobody names.
+    #[serde(default)]
+    pub mac: Option<String>,
     /// None: the box itself.
     #[serde(default)]
     pub destination: Option<IpAddr>,
@@ -41,8 +44,17 @@ pub struct Query {
 pub struct BadQuery(pub String);
 
 impl Query {
-    /// From words, as on the command line: `lan:192.168.2.10`, `1.1.1.1` or `box`, `tcp/443` or `icmp/echo-request`, `mon 12:00`.
+    /// The same of a sender with this hardware address.
+    pub fn with_mac(self, mac: Option<&str>) -> Result<Query, BadQuery> {
+        Ok(Query { mac: mac.map(hardware_address).transpose()?.or(self.mac), ..self })
+    }
+
+    /// From words, as on the command line: `lan:192.168.2.10` or `lan:192.168.2.10@02:00:00:00:00:01`, `1.1.1.1` or `box`, `tcp/443` or `icmp/echo-request`, `mon 12:00`.
     pub fn parse(from: &str, to: &str, service: &str, at: Option<&str>) -> Result<Query, BadQuery> {
+        let (from, mac) = match from.split_once('@') {
+            Some((from, mac)) => (from, Some(hardware_address(mac)?)),
+            None => (from, None),
+        };
         let (from, source) = match from.split_once(':') {
             Some((from, source)) => (from, Some(address(source)?)),
             None => (from, None),
@@ -50,8 +62,12 @@ impl Query {
         let destination = if to == "box" { None } else { Some(address(to)?) };
         let (protocol, port) = service_of(service)?;
         let at = at.map(time).transpose()?;
-        Ok(Query { from: from.to_owned(), source, destination, protocol, source_port: None, port, tcp_flags: None, at })
+        Ok(Query { from: from.to_owned(), source, mac, destination, protocol, source_port: None, port, tcp_flags: None, at })
     }
+}
+
+fn hardware_address(text: &str) -> Result<String, BadQuery> {
+    Mac::parse(text.trim()).map(|mac| mac.to_string()).map_err(BadQuery)
 }
 
 fn address(text: &str) -> Result<IpAddr, BadQuery> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::query::{flag_words, service_words};
-use super::{Decided, Explanation, Translated};
+use super::{Client, Decided, Explanation, Translated};
 use crate::name::IfName;
 use crate::plan::Plan;
 use crate::ruleset::Hook;
@@ -22,7 +22,13 @@ impl fmt::Display for Explanation {
         for translated in &self.translations {
             writeln!(f, "  {} {} becomes {}: {}", translated.what, translated.before, translated.after, translated.by)?;
         }
-        if self.times.is_empty() {
+        if let Some(Client { mapping, origin, via, .. }) = &self.client {
+            writeln!(f, "  client of mapping {mapping} ({origin}), by {via}")?;
+        }
+        // What a permit decides is said in a sentence of its own.
+        if self.times.is_empty() && self.verdict == "depends" {
+            writeln!(f, "  {}", self.decided)?;
+        } else if self.times.is_empty() {
             writeln!(f, "  decided by {}", self.decided)?;
         }
         for time in &self.times {
@@ -83,7 +89,8 @@ pub fn packet(packet: &Packet) -> String {
         true => format!("{} (the box's own)", packet.destination),
         false => packet.destination.to_string(),
     };
-    format!("{service}{flags} from {source} to {destination}")
+    let mac = packet.mac.map(|mac| format!(" ({})", crate::model::Mac(mac))).unwrap_or_default();
+    format!("{service}{flags} from {source}{mac} to {destination}")
 }
 
 fn with_port(address: IpAddr, port: u16) -> String {

@@ -3,9 +3,11 @@
 use super::facts::Facts;
 use super::{DESTINATION, Free, IIF, IPV6, OIF, PORT, PROTOCOL, SOURCE, SOURCE_PORT, Set, Space, TCP_FLAGS, Var};
 use crate::ruleset::{Datum, Field, Op, Operand, Span};
-use crate::simulate::conntrack::NEW;
 use crate::simulate::matching::{holds, number};
 use crate::simulate::packet::{ICMP, ICMPV6, TCP};
+
+/// Whose sockets speak for the box, as in the simulator. What the forwarder sends is not what policies are about.
+const ROOT: u32 = 0;
 
 /// What is constant while a set of packets walks through a chain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,8 +46,10 @@ pub fn masked(space: &mut Space, facts: &Facts, class: Class, field: Field, mask
         }
         Field::FibDaddrType => kinds_where(space, facts, &|kind| holds(u32::from(kind))),
         Field::PktType => packet_types_where(space, facts, &|kind| holds(u32::from(kind))),
-        Field::SkUid => space.free(Free::User(format!("& {mask} == {value}"))),
-        Field::IifName | Field::OifName | Field::Ip4Saddr | Field::Ip4Daddr | Field::Ip6Saddr | Field::Ip6Daddr => return Set::EMPTY,
+        Field::SkUid => constant(holds(ROOT)),
+        Field::IifName | Field::OifName | Field::Ip4Saddr | Field::Ip4Daddr | Field::Ip6Saddr | Field::Ip6Daddr | Field::EtherSaddr => {
+            return Set::EMPTY;
+        }
     };
     negated_if(space, facts, op == Op::Ne, &[field], found)
 }
@@ -85,8 +89,12 @@ fn guard(space: &mut Space, facts: &Facts, fields: &[Field]) -> Set {
             Field::TcpFlags => space.protocols(&[TCP]),
             Field::Icmp4Type => space.protocols(&[ICMP]),
             Field::Icmp6Type => space.protocols(&[ICMPV6]),
-            Field::CtStatus | Field::CtMark => facts.state(NEW),
+            Field::CtStatus | Field::CtMark => facts.tracked,
             Field::SkUid => space.the_box(IIF),
+            Field::EtherSaddr => {
+                let from_box = space.the_box(IIF);
+                space.bdd.not(from_box)
+            }
             _ => continue,
         };
         all = space.bdd.and(all, has);
@@ -115,8 +123,9 @@ fn spans_of(space: &mut Space, facts: &Facts, class: Class, field: Field, spans:
         Field::CtStatus => constant(any(Datum::Word(class.ct_status))),
         Field::CtMark => constant(any(Datum::Word(class.ct_mark))),
         Field::Mark => constant(any(Datum::Word(class.mark))),
-        Field::SkUid => space.free(Free::User(format!("{spans:?}"))),
+        Field::SkUid => constant(any(Datum::Word(ROOT))),
         Field::PktType => packet_types_where(space, facts, &|kind| any(Datum::Byte(kind))),
+        Field::EtherSaddr => hardware(space, spans),
         Field::FibDaddrType => kinds_where(space, facts, &|kind| any(Datum::Byte(kind))),
     }
 }
@@ -130,6 +139,17 @@ fn names(space: &mut Space, at: Var, spans: &[Span]) -> Set {
     for span in spans {
         if let Span::One(Datum::Interface(name)) = span {
             found.push(space.port(at, name.as_str()));
+        }
+    }
+    space.bdd.any(&found)
+}
+
+/// From one of these hardware addresses.
+fn hardware(space: &mut Space, spans: &[Span]) -> Set {
+    let mut found = Vec::new();
+    for span in spans {
+        if let Span::One(Datum::Mac(mac)) = span {
+            found.push(space.free(Free::Hardware(*mac)));
         }
     }
     space.bdd.any(&found)

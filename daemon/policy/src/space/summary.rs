@@ -11,7 +11,10 @@ use std::rc::Rc;
 use super::facts::Facts;
 use super::fields::{self, Class};
 use super::{Free, Set, Space};
-use crate::ruleset::{Element, Part, Rule, Table, Target, Verdict};
+use crate::compile::proxy::{MAPPING, MAPPING_SHIFT};
+use crate::plan::RouteSelector;
+use crate::ruleset::{Element, Field, Hook, Part, Rule, Table, Target, Verdict};
+use crate::simulate::packet::{TCP, UDP};
 use crate::simulate::{Exit, Nat, World};
 
 pub type Summary = Rc<BTreeMap<(Exit, Class), Set>>;
@@ -20,6 +23,7 @@ pub struct Summaries<'a> {
     world: &'a World<'a>,
     chains: BTreeMap<(String, String, Class), Summary>,
     keys: BTreeMap<(String, String), Set>,
+    alike: BTreeMap<(Hook, String), bool>,
 }
 
 /// The kernel allows 16 nested jumps (NFT_JUMP_STACK_SIZE).
@@ -50,7 +54,7 @@ struct Walk {
 
 impl<'a> Summaries<'a> {
     pub fn new(world: &'a World<'a>) -> Self {
-        Summaries { world, chains: BTreeMap::new(), keys: BTreeMap::new() }
+        Summaries { world, chains: BTreeMap::new(), keys: BTreeMap::new(), alike: BTreeMap::new() }
     }
 
     pub fn chain(&mut self, space: &mut Space, facts: &Facts, table: &Table, name: &str, class: Class, depth: usize) -> Summary {
@@ -66,8 +70,7 @@ impl<'a> Summaries<'a> {
         for (number, rule) in chain.rules.iter().enumerate() {
             let classes: Vec<Class> = walk.live.iter().filter(|(_, live)| !live.set.is_empty()).map(|(class, _)| *class).collect();
             for class in classes {
-                let (matched, after, end) = self.rule(space, facts, table, (name, number), rule, class);
-                if !matched.is_empty() {
+                for (matched, after, end) in self.rule(space, facts, table, (name, number), rule, class) {
                     self.follow(space, facts, table, &mut walk, class, matched, after, end, depth);
                 }
             }
@@ -125,12 +128,54 @@ impl<'a> Summaries<'a> {
         }
     }
 
-    /// The packets that a rule matches by itself, whatever stands before it.
-    pub fn matched(&mut self, space: &mut Space, facts: &Facts, table: &Table, place: (&str, usize), rule: &Rule) -> Set {
-        self.rule(space, facts, table, place, rule, Class::default()).0
+    /// Once a base chain is behind them, packets of different mappings may be treated alike by all that follows: then they are one class,
+    /// and a proof does not take a round for each mapping.
+    pub fn forget_whose(&mut self, hook: Hook, behind: (i32, &str), streams: &mut [super::flow::Stream]) {
+        let key = (hook, behind.1.to_owned());
+        let alike = match self.alike.get(&key) {
+            Some(known) => *known,
+            None => {
+                let alike = self.world.fib.rules.iter().all(|(selector, _)| match selector {
+                    RouteSelector::FromBox => true,
+                    RouteSelector::WithoutMark { mask, value } | RouteSelector::Mark { mask, value } => asks_only_whether(*mask, *value),
+                }) && !self.following(hook, behind).iter().any(|rule| rule.parts.iter().any(asks_whose));
+                self.alike.insert(key, alike);
+                alike
+            }
+        };
+        for mark in streams.iter_mut().filter(|_| alike).flat_map(|stream| [&mut stream.class.mark, &mut stream.class.ct_mark]) {
+            if *mark & MAPPING != 0 {
+                *mark = *mark & !MAPPING | 1 << MAPPING_SHIFT;
+            }
+        }
     }
 
-    /// Which packets the rule matches, their class after its statements, and where they go.
+    /// Every rule that a packet can still meet.
+    fn following(&self, hook: Hook, (priority, behind): (i32, &str)) -> Vec<&'a Rule> {
+        let mut found = Vec::new();
+        for next in [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting] {
+            for (table, name, base) in self.world.base_chains(next) {
+                let passed = next < hook || next == hook && (base.priority < priority || base.priority == priority && name == behind);
+                let mut open = if passed { Vec::new() } else { vec![name] };
+                let mut seen = std::collections::BTreeSet::new();
+                while let Some(name) = open.pop() {
+                    let Some(chain) = table.chains.get(name).filter(|_| seen.insert(name)) else { continue };
+                    found.extend(&chain.rules);
+                    open.extend(chain.rules.iter().flat_map(|rule| targets(table, rule)));
+                }
+            }
+        }
+        found
+    }
+
+    /// The packets that a rule matches by itself, whatever stands before it.
+    pub fn matched(&mut self, space: &mut Space, facts: &Facts, table: &Table, place: (&str, usize), rule: &Rule) -> Set {
+        let found: Vec<Set> =
+            self.rule(space, facts, table, place, rule, Class::default()).into_iter().map(|(matched, _, _)| matched).collect();
+        space.bdd.any(&found)
+    }
+
+    /// Which packets the rule matches, their class after its statements, and where they go. A mark from a map makes several classes of one.
     fn rule<'r>(
         &mut self,
         space: &mut Space,
@@ -139,16 +184,50 @@ impl<'a> Summaries<'a> {
         place: (&str, usize),
         rule: &'r Rule,
         class: Class,
+    ) -> Vec<(Set, Class, End<'r>)> {
+        let mut found = Vec::new();
+        let mut open = vec![(Set::ALL, class, &rule.parts[..])];
+        while let Some((matched, class, parts)) = open.pop() {
+            let Some((index, fields, map)) = parts.iter().enumerate().find_map(|(index, part)| match part {
+                Part::MarkFromMap { fields, map } => Some((index, fields, map)),
+                _ => None,
+            }) else {
+                let (these, after, end) = self.steps(space, facts, table, place, parts, class);
+                found.push((space.bdd.and(matched, these), after, end));
+                continue;
+            };
+            let (these, after, _) = self.steps(space, facts, table, place, &parts[..index], class);
+            let matched = space.bdd.and(matched, these);
+            for (mark, set) in marks(space, facts, table, after, fields, map) {
+                let these = space.bdd.and(matched, set);
+                open.push((these, Class { mark, ..after }, &parts[index + 1..]));
+            }
+        }
+        found.retain(|(matched, _, _)| !matched.is_empty());
+        found
+    }
+
+    /// The parts of a rule that lead all packets of a class the same way.
+    fn steps<'r>(
+        &mut self,
+        space: &mut Space,
+        facts: &Facts,
+        table: &'r Table,
+        place: (&str, usize),
+        parts: &'r [Part],
+        class: Class,
     ) -> (Set, Class, End<'r>) {
         let mut matched = Set::ALL;
         let mut after = class;
-        for part in &rule.parts {
+        for part in parts {
             let step = match part {
                 Part::Match { field, op, to } => fields::matches(space, facts, after, *field, *op, to),
                 Part::Masked { field, mask, op, value } => fields::masked(space, facts, after, *field, *mask, *op, *value),
                 Part::InSet { fields, negate, set } => {
-                    let inside = match self.world.schedules.contains_key(set.as_str()) {
-                        true => space.free(Free::Schedule(set.clone())),
+                    let inside = match table.sets.get(set).is_some_and(|set| set.timeout) {
+                        true if self.world.schedules.contains_key(set.as_str()) => space.free(Free::Schedule(set.clone())),
+                        // Whether there is an element is asked anew for each mark.
+                        true => space.free(Free::Permit { set: set.clone(), mark: after.mark }),
                         false => self.set(space, facts, table, after, fields, set),
                     };
                     fields::negated_if(space, facts, *negate, fields, inside)
@@ -166,7 +245,16 @@ impl<'a> Summaries<'a> {
                     after.ct_mark = after.ct_mark & !mask | value;
                     continue;
                 }
-                Part::Counter | Part::Log { .. } => continue,
+                Part::CtMarkFromMark { mask } => {
+                    after.ct_mark = after.mark & mask;
+                    continue;
+                }
+                Part::Tproxy { port } => {
+                    let listens = space.free(Free::Listens(*port));
+                    let protocols = space.protocols(&[TCP, UDP]);
+                    space.bdd.and(listens, protocols)
+                }
+                Part::MarkFromMap { .. } | Part::Counter | Part::Log { .. } => continue,
                 Part::Masquerade => return (matched, after, End::Exit(Exit::Nat(Nat::Masquerade))),
                 Part::Snat { to } => return (matched, after, End::Exit(Exit::Nat(Nat::Snat(*to)))),
                 Part::Dnat { to } => return (matched, after, End::Exit(Exit::Nat(Nat::Dnat(*to)))),
@@ -192,6 +280,62 @@ impl<'a> Summaries<'a> {
         self.keys.insert(key, set);
         set
     }
+}
+
+/// The chains that a rule can lead to.
+fn targets<'a>(table: &'a Table, rule: &'a Rule) -> Vec<&'a str> {
+    let of = |verdict: &'a Verdict| match verdict {
+        Verdict::Jump(to) | Verdict::Goto(to) => Some(to.as_str()),
+        _ => None,
+    };
+    let parts = rule.parts.iter().flat_map(|part| match part {
+        Part::Verdict(verdict) => of(verdict).into_iter().collect(),
+        Part::VerdictMap { map, .. } => {
+            let elements = table.sets.get(map).map_or(&[][..], |map| &map.elements);
+            elements
+                .iter()
+                .filter_map(|element| if let Some(Target::Verdict(verdict)) = &element.to { of(verdict) } else { None })
+                .collect()
+        }
+        _ => Vec::new(),
+    });
+    parts.collect()
+}
+
+/// Whether the bits are the same for all mappings, or ask only whether there is one.
+fn asks_only_whether(mask: u32, value: u32) -> bool {
+    mask & MAPPING == 0 || mask & MAPPING == MAPPING && value & MAPPING == 0
+}
+
+/// Whether packets of two mappings could be told apart, or their marks made different otherwise than by what they are.
+fn asks_whose(part: &Part) -> bool {
+    let is_mark = |field: &Field| matches!(field, Field::Mark | Field::CtMark);
+    match part {
+        Part::Match { field, .. } => is_mark(field),
+        Part::Masked { field, mask, value, .. } => is_mark(field) && !asks_only_whether(*mask, *value),
+        Part::InSet { fields, .. } | Part::VerdictMap { fields, .. } | Part::MarkFromMap { fields, .. } => fields.iter().any(is_mark),
+        Part::SetMark { mask, .. } | Part::SetCtMark { mask, .. } | Part::CtMarkFromMark { mask } => !matches!(mask & MAPPING, 0 | MAPPING),
+        _ => false,
+    }
+}
+
+/// Which packets get each mark of a map. A sender's hardware address is not part of the space; whether it is a certain one is a free bit.
+fn marks(space: &mut Space, facts: &Facts, table: &Table, class: Class, fields: &[crate::ruleset::Field], map: &str) -> Vec<(u32, Set)> {
+    let mut groups: BTreeMap<u32, Vec<&[crate::ruleset::Span]>> = BTreeMap::new();
+    for element in table.sets.get(map).map_or(&[][..], |set| &set.elements) {
+        if let Some(Target::Mark(mark)) = &element.to {
+            groups.entry(*mark).or_default().push(&element.key);
+        }
+    }
+    // Free bits do not exclude each other, as addresses do; a packet goes one way all the same.
+    let mut earlier = Set::EMPTY;
+    let mut found = Vec::new();
+    for (mark, keys) in groups {
+        let set = fields::keys(space, facts, class, fields, &keys);
+        found.push((mark, space.bdd.minus(set, earlier)));
+        earlier = space.bdd.or(earlier, set);
+    }
+    found
 }
 
 /// Which packets each verdict of a map is for.

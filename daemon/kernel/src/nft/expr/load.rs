@@ -1,6 +1,6 @@
 use policy::ruleset::Field;
 
-use super::{Raw, expression, sys};
+use super::{FIRST, Raw, expression, sys};
 
 /// Puts a field of the packet, or of what the kernel knows about it, into a register.
 pub struct Load {
@@ -13,6 +13,17 @@ expression!(Load);
 /// NFT_FIB_RESULT_ADDRTYPE and NFTA_FIB_F_DADDR (include/uapi/linux/netfilter/nf_tables.h).
 const ADDRESS_TYPE: u32 = 3;
 const OF_DESTINATION: u32 = 2;
+
+/// The kind of link that a packet came from, in the first register.
+pub struct LoadLinkType;
+
+expression!(LoadLinkType);
+
+impl LoadLinkType {
+    pub(super) fn build(&self) -> Raw {
+        Raw::new(c"meta").u32(sys::NFTNL_EXPR_META_KEY, libc::NFT_META_IIFTYPE as u32).u32(sys::NFTNL_EXPR_META_DREG, FIRST)
+    }
+}
 
 impl Load {
     pub(super) fn build(&self) -> Raw {
@@ -66,6 +77,7 @@ fn place(field: Field) -> Option<(i32, u32, u32)> {
     const NETWORK: i32 = libc::NFT_PAYLOAD_NETWORK_HEADER;
     const TRANSPORT: i32 = libc::NFT_PAYLOAD_TRANSPORT_HEADER;
     Some(match field {
+        Field::EtherSaddr => (libc::NFT_PAYLOAD_LL_HEADER, 6, 6),
         Field::Ip4Saddr => (NETWORK, 12, 4),
         Field::Ip4Daddr => (NETWORK, 16, 4),
         Field::Ip6Saddr => (NETWORK, 8, 16),
