@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use kernel::conntrack::{self, Flow};
 use kernel::stats;
 use policy::Plan;
+use policy::messages::forwarder::FORWARDER_UID;
 use policy::name::Name;
 use policy::simulate::packet::{ICMP, ICMPV6, TCP};
 use policy::simulate::{Hop, Ingress, Packet, Seen, Transport, Verdict, World};
@@ -31,7 +32,10 @@ pub fn end_forbidden(plan: &Plan, before: Option<&Plan>, is_open: impl Fn(&Name)
     let world = world(plan, is_open);
     let own = own_addresses()?;
     let begun = Instant::now();
-    let forbidden = flows.iter().filter(|flow| begun.elapsed() > PATIENCE || !is_permitted(&world, &own, flow));
+    // What the forwarder sends is judged as the forwarder's.
+    let forwarder = World { user: FORWARDER_UID, schedules: world.schedules.clone(), ..World::of(plan, None) };
+    let is_permitted = |flow: &Flow| is_permitted(&world, &own, flow) || is_from_box(&own, flow) && is_permitted(&forwarder, &own, flow);
+    let forbidden = flows.iter().filter(|flow| begun.elapsed() > PATIENCE || !is_permitted(flow));
     conntrack::delete(forbidden)
 }
 
@@ -45,6 +49,10 @@ fn own_addresses() -> Result<BTreeSet<IpAddr>, kernel::Error> {
     let links = stats::links()?;
     let texts = links.values().flat_map(|link| &link.addresses);
     Ok(texts.filter_map(|text| text.split('/').next()?.parse().ok()).collect())
+}
+
+fn is_from_box(own: &BTreeSet<IpAddr>, flow: &Flow) -> bool {
+    own.contains(&flow.original.source)
 }
 
 fn is_permitted(world: &World, own: &BTreeSet<IpAddr>, flow: &Flow) -> bool {

@@ -35,7 +35,7 @@ pub fn judge(sources: &Sources) -> Result<Judged, Problems> {
     if !failures.is_empty() {
         let mut problems = Problems::default();
         for failure in failures {
-            problems.at(&failure.origin, format!("Assertion/{}", failure.assertion), failure.to_string());
+            problems.at(&failure.origin, failure.about.clone(), failure.to_string());
         }
         return Err(problems);
     }

@@ -24,7 +24,8 @@ fn a_packet_is_let_through_exactly_when_it_is_in_the_set() {
         plans += 1;
         let plan = compile(&checked);
         let minute = random.below(7 * 24 * 60) as u16;
-        let world = World::of(&plan, Some(minute));
+        let mut world = World::of(&plan, Some(minute));
+        (world.permits, world.listens) = (random.chance(70), random.chance(80));
         let mut space = Space::of(&[&plan]);
         let flow = Flow::of(&mut space, &world);
         let permitted = flow.all(&mut space);
@@ -41,6 +42,9 @@ fn a_packet_is_let_through_exactly_when_it_is_in_the_set() {
             };
             let inside = space.contains(permitted, &packet, out, &|free| match free {
                 Free::Schedule(set) => world.schedules.get(set.as_str()).is_some_and(|open| *open),
+                Free::Permit { .. } => world.permits,
+                Free::Listens(_) => world.listens,
+                Free::Hardware(mac) => packet.mac == Some(*mac),
                 _ => true,
             });
             let passed = outcome.verdict == Verdict::Accepted;

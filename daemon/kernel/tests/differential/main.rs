@@ -21,6 +21,9 @@ use wires::Wires;
 const BATCH: usize = 40;
 const ECHOES: usize = 8;
 
+/// How the input chain lets in what is for the forwarder.
+const CARRIED: &str = "accept: to the forwarder";
+
 #[derive(Default)]
 struct Tally {
     policies: usize,
@@ -28,6 +31,9 @@ struct Tally {
     accepted: usize,
     translated: usize,
     rejected: usize,
+    /// Of mapped clients, to the forwarder's sockets, and dropped because they are mapped.
+    carried: usize,
+    blocked: usize,
     disagreements: Vec<String>,
 }
 
@@ -45,18 +51,21 @@ fn the_kernel_does_what_the_simulator_says() {
         tally
     });
     println!(
-        "{} policies, {} pairs: {} accepted, {} translated, {} rejected, {} disagreements",
+        "{} policies, {} pairs: {} accepted, {} translated, {} rejected, {} carried, {} mapped and blocked, {} disagreements",
         tally.policies,
         tally.pairs,
         tally.accepted,
         tally.translated,
         tally.rejected,
+        tally.carried,
+        tally.blocked,
         tally.disagreements.len()
     );
     let shown = tally.disagreements.iter().take(5).cloned().collect::<Vec<_>>().join("\n\n");
     assert!(tally.disagreements.is_empty(), "{} disagreements of {} pairs\n{shown}", tally.disagreements.len(), tally.pairs);
     // Random worlds in which hardly anything passes would prove nothing.
     assert!(tally.accepted * 20 > tally.pairs && tally.translated * 100 > tally.pairs && tally.rejected * 100 > tally.pairs);
+    assert!(tally.carried * 100 > tally.pairs && tally.blocked * 100 > tally.pairs, "{} carried, {} blocked", tally.carried, tally.blocked);
 }
 
 #[test]
@@ -90,16 +99,20 @@ fn story(wires: &mut Wires, seed: u64, tally: &mut Tally, mutate: impl Fn(&mut P
     let Ok(checked) = load(&Sources::single("random.yaml", text.as_str())) else { return };
     let mut plan = compile(&checked);
     let minute = random.below(7 * 24 * 60) as u16;
+    wires.permits = random.chance(75);
     wires.install(&plan, minute);
     mutate(&mut plan);
 
-    let world = World::of(&plan, Some(minute));
+    let mut world = World::of(&plan, Some(minute));
+    world.permits = wires.permits;
     let packets = batch(&mut random, &world, wires.next_numbers());
     let observed = wires.exchange(&packets);
     for (packet, observed) in packets.iter().zip(observed) {
         let outcome = world.run(packet);
         tally.accepted += usize::from(outcome.verdict == policy::simulate::Verdict::Accepted);
         tally.translated += usize::from(!outcome.translations.is_empty());
+        tally.carried += usize::from(outcome.decision.words == CARRIED);
+        tally.blocked += usize::from(outcome.decision.source.as_ref().is_some_and(|source| source.id.starts_with("proxy/")));
         tally.rejected += usize::from(matches!(outcome.verdict, policy::simulate::Verdict::Rejected(_)));
         if let Err(words) = compare::compare(packet, &outcome, &observed) {
             let way: Vec<String> = outcome.trace.iter().map(|s| format!("  {:?} {} {}", s.hook, s.chain, s.words)).collect();

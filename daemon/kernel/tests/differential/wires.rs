@@ -25,6 +25,10 @@ pub struct Wires {
     raw: Vec<Raw>,
     nft: kernel::nft::Nft,
     batches: u16,
+    /// Whether the next policies' mappings are let in.
+    pub permits: bool,
+    /// The forwarder's sockets: nobody reads them, but they are there.
+    _forwarder: Vec<OwnedFd>,
 }
 
 /// The other end of one port's cable.
@@ -68,7 +72,15 @@ impl Wires {
         let protocols = [6u8, 17, 47, 50, 89];
         let v4 = protocols.iter().chain(&[1]).map(|protocol| Raw::open(false, *protocol));
         let v6 = protocols.iter().chain(&[58]).map(|protocol| Raw::open(true, *protocol));
-        Wires { raw: v4.chain(v6).collect(), far, nft: kernel::nft::Nft::open().expect("netfilter's netlink"), batches: 0 }
+        let forwarder = kernel::sockets::for_the_forwarder().expect("the forwarder's sockets");
+        Wires {
+            raw: v4.chain(v6).collect(),
+            far,
+            nft: kernel::nft::Nft::open().expect("netfilter's netlink"),
+            batches: 0,
+            permits: true,
+            _forwarder: forwarder,
+        }
     }
 
     /// Makes the box equal to the plan, as the applier does, at this minute of the week.
@@ -82,6 +94,15 @@ impl Wires {
             let element =
                 |family| NewElement { key: vec![Span::One(Datum::Byte(family))], to: None, timeout: Some(Duration::from_secs(600)) };
             self.nft.add_elements(policy::compile::TABLE, &schedule.set, &[element(2), element(10)]).expect("an open window");
+        }
+        let permits = plan.proxy.mappings.values().filter(|_| self.permits).map(|mapping| NewElement {
+            key: vec![Span::One(Datum::Word(policy::compile::proxy::mark(mapping.id)))],
+            to: None,
+            timeout: Some(Duration::from_secs(600)),
+        });
+        let permits: Vec<NewElement> = permits.collect();
+        if !permits.is_empty() {
+            self.nft.add_elements(policy::compile::TABLE, policy::compile::proxy::PERMITS, &permits).expect("permits");
         }
         kernel::conntrack::flush().expect("an empty connection table");
         if self.batches == 0 {
@@ -140,7 +161,7 @@ impl Wires {
             return Some(socket);
         };
         let far = self.far.iter().find(|far| far.port == port.as_str()).expect("a port of this world");
-        let frame = frames::frame(packet, number, far.mac, far.box_mac);
+        let frame = frames::frame(packet, number, packet.mac.unwrap_or(far.mac), far.box_mac);
         send(far.socket.as_raw_fd(), &frame, MsgFlags::empty()).expect("sent");
         None
     }

@@ -4,6 +4,7 @@
 //! subtracted from each other, and what remains is told in services and addresses. A change of the policy that changes
 //! nothing for packets says so.
 
+mod carried;
 mod pieces;
 mod times;
 mod words;
@@ -25,6 +26,8 @@ use crate::space::{IIF, IPV6, OIF, SOURCE_PORT, Set, Space, TCP_FLAGS, openers};
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
     pub changes: Vec<Change>,
+    /// `newly carried: mapping desk, by upstream berlin`: what changes for mapped clients and the upstreams that carry them.
+    pub carried: Vec<String>,
     /// The comparison would have needed more memory than a gateway should spend on it. Then `changes` is empty.
     pub too_large: bool,
 }
@@ -60,6 +63,7 @@ pub enum What {
 }
 
 pub fn changes(old: &Plan, new: &Plan) -> Changes {
+    let carried = carried::changes(&old.proxy, &new.proxy);
     let mut space = Space::of(&[old, new]);
     let sides = [old, new].map(|plan| Side::of(&mut space, plan));
     let mut found = Vec::new();
@@ -70,12 +74,12 @@ pub fn changes(old: &Plan, new: &Plan) -> Changes {
             }
         }
         if space.bdd.exhausted() {
-            return Changes { changes: Vec::new(), too_large: true };
+            return Changes { changes: Vec::new(), carried, too_large: true };
         }
     }
     found.sort();
     found.dedup();
-    Changes { changes: found, too_large: false }
+    Changes { changes: found, carried, too_large: false }
 }
 
 /// None is the box.
@@ -104,7 +108,7 @@ impl<'a> Side<'a> {
         let flow = Flow::of(space, &world);
         let openers = openers(space, &flow.facts);
         let (mut permitted, mut leaving) = (BTreeMap::new(), BTreeMap::new());
-        for stream in &flow.permitted {
+        for stream in flow.permitted.iter().filter(|stream| !stream.carried()) {
             let set = space.bdd.and(stream.set, openers);
             let set = within_limits(space, set);
             let set = plainly(space, set);
@@ -217,7 +221,7 @@ impl Telling<'_> {
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && !self.too_large
+        self.changes.is_empty() && self.carried.is_empty() && !self.too_large
     }
 }
 
@@ -226,8 +230,12 @@ const LINES: usize = 200;
 
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.carried.iter().take(LINES).try_for_each(|line| writeln!(f, "{line}"))?;
         if self.too_large {
             return writeln!(f, "the policies are too large to be compared by meaning; the text diff shows every line");
+        }
+        if self.changes.is_empty() && !self.carried.is_empty() {
+            return Ok(());
         }
         if self.changes.is_empty() {
             return writeln!(f, "no new connection is treated differently");

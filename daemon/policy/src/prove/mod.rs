@@ -3,9 +3,12 @@
 //! *never*: no new connection that matches the assertion, as sent or as translated, ends in one of its `to` zones.
 //! *always*: every honest new connection (a SYN, an echo request; from an address that may live behind its port) that matches as sent,
 //! and that is addressed to or headed for a `to` zone, gets there while it keeps to rate limits.
-//! Both hold at every time of the week.
+//! Both hold at every time of the week. What the forwarder carries is not what they speak of.
+//!
+//! Built in, for every plan: no packet of a mapped client, and none out of a proxied zone, can be forwarded ([`mapped`]).
 
 mod example;
+mod mapped;
 mod terms;
 mod week;
 
@@ -16,7 +19,6 @@ use serde::Serialize;
 use crate::check::Checked;
 use crate::explain::Explanation;
 use crate::model::{Assertion, Expectation, Resource};
-use crate::name::Name;
 use crate::plan::Plan;
 use crate::simulate::World;
 use crate::simulate::conntrack::NEW;
@@ -27,7 +29,8 @@ use crate::space::{IIF, OIF, Set, Space, openers};
 /// An assertion that does not hold, or that nothing can be said about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    pub assertion: Name,
+    /// `Assertion/shut`, or the resource that a built-in one is about: `ProxyMapping/desk`.
+    pub about: String,
     pub origin: Origin,
     pub reason: Reason,
 }
@@ -41,6 +44,8 @@ pub enum Reason {
     IsStopped(Box<Counterexample>),
     /// No packet matches the assertion at all, so that it would be true of anything.
     SaysNothing(String),
+    /// Its clients have another way out.
+    Leaks(mapped::Leak),
     /// The proof would need more memory than a gateway should spend on it.
     TooLarge,
 }
@@ -58,6 +63,10 @@ pub fn prove(checked: &Checked, plan: &Plan) -> Vec<Failure> {
 }
 
 fn prove_in(mut space: Space, checked: &Checked, plan: &Plan) -> Vec<Failure> {
+    let leaks = mapped::leaks(&mut space, checked, plan);
+    if !leaks.is_empty() {
+        return leaks;
+    }
     let assertions = &checked.config().assertions;
     if assertions.is_empty() {
         return Vec::new();
@@ -67,7 +76,7 @@ fn prove_in(mut space: Space, checked: &Checked, plan: &Plan) -> Vec<Failure> {
     let mut prover = Prover { checked, plan, space, flow };
     let failures = assertions.iter().filter_map(|(name, resource)| {
         let reason = prover.reason(resource)?;
-        Some(Failure { assertion: name.clone(), origin: resource.origin.clone(), reason })
+        Some(Failure { about: format!("Assertion/{name}"), origin: resource.origin.clone(), reason })
     });
     failures.collect()
 }
@@ -97,7 +106,7 @@ impl Prover<'_> {
         let (space, flow) = (&mut self.space, &self.flow);
         let some_time = week::possible(space, self.plan, week::Elements::MayBeMissing);
         let mut bad = Vec::new();
-        for stream in &flow.permitted {
+        for stream in flow.permitted.iter().filter(|stream| !stream.carried()) {
             let translated = stream.as_sent(space, subject.matching);
             let either = space.bdd.or(subject.matching, translated);
             bad.push(space.and(&[stream.set, subject.from, subject.to, flow.facts.state(NEW), some_time, either]));
@@ -190,6 +199,7 @@ impl fmt::Display for Failure {
             Reason::GetsThrough(found) => write!(f, "says never, but {found}"),
             Reason::IsStopped(found) => write!(f, "says always, but {found}"),
             Reason::SaysNothing(words) => write!(f, "says nothing: {words}"),
+            Reason::Leaks(leak) => leak.fmt(f),
             Reason::TooLarge => f.write_str(
                 "cannot be proved: the policy has too many different combinations of addresses and services for the memory of a gateway; \
                  use prefixes instead of single addresses, or remove the assertion",

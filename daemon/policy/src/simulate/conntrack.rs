@@ -4,6 +4,8 @@ use super::packet::{ICMP, ICMPV6, TCP, Transport};
 
 /// `ct state` bits as nftables numbers them (net/netfilter/nft_ct.c, NF_CT_STATE_*).
 pub const INVALID: u32 = 1;
+pub const ESTABLISHED: u32 = 2;
+pub const RELATED: u32 = 4;
 pub const NEW: u32 = 8;
 pub const UNTRACKED: u32 = 64;
 

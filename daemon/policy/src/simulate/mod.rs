@@ -37,6 +37,8 @@ pub struct World<'a> {
     pub permits: bool,
     /// Whether the transparent sockets of the plan's rules are there.
     pub listens: bool,
+    /// Who sends what the box itself sends; root, unless it is asked about the forwarder.
+    pub user: u32,
 }
 
 /// What happened to a packet.
@@ -118,7 +120,7 @@ pub struct View<'a> {
     pub ct_state: u32,
     pub ct_status: u32,
     pub ct_mark: u32,
-    /// The user of the sending socket, of what the box itself sends: root.
+    /// The user of the sending socket, of what the box itself sends.
     pub user: Option<u32>,
     /// The hardware address of the sender, where it is known.
     pub mac: Option<[u8; 6]>,
@@ -148,7 +150,7 @@ impl<'a> World<'a> {
     pub fn of(plan: &'a Plan, minute: Option<u16>) -> Self {
         let open = |schedule: &crate::plan::Schedule| minute.is_some_and(|now| schedule.open.iter().any(|w| (w.from..w.to).contains(&now)));
         let schedules = plan.schedules.values().map(|schedule| (schedule.set.as_str(), open(schedule))).collect();
-        World { plan, fib: Fib::of(plan), schedules, permits: true, listens: true }
+        World { plan, fib: Fib::of(plan), schedules, permits: true, listens: true, user: 0 }
     }
 
     /// In the kernel's order: by priority, equal ones as they were added.
@@ -184,7 +186,7 @@ impl<'a> World<'a> {
             ct_state: conntrack::state(packet.ipv6(), &packet.transport),
             ct_status: 0,
             ct_mark: 0,
-            user: iif.is_none().then_some(0),
+            user: iif.is_none().then_some(self.user),
             mac: packet.mac,
             asked: BTreeSet::new(),
         };

@@ -4,9 +4,9 @@
 
 use std::net::IpAddr;
 
-use super::{DESTINATION, IIF, IPV6, OIF, OWN, PORT, SOURCE, Set, Space, TCP_FLAGS, Var};
+use super::{DESTINATION, Free, IIF, IPV6, OIF, OWN, PORT, SOURCE, Set, Space, TCP_FLAGS, Var};
 use crate::name::IfName;
-use crate::simulate::conntrack::{self, INVALID, NEW, UNTRACKED};
+use crate::simulate::conntrack::{self, ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
 use crate::simulate::packet::{ICMP, ICMPV6, TCP};
 use crate::simulate::{AddressType, Fib, Hop, Transport};
 
@@ -14,6 +14,8 @@ pub struct Facts {
     /// Headers that can exist: an ICMP type has 8 bits, an own address has the right family.
     pub possible: Set,
     pub states: [(u32, Set); 3],
+    /// Packets that have a connection, whose status and mark can be looked at.
+    pub tracked: Set,
     pub kinds: [(AddressType, Set); 5],
     /// Destination and egress port: what the main table says.
     pub routes: Set,
@@ -28,15 +30,25 @@ impl Facts {
     pub fn of(space: &mut Space, fib: &Fib) -> Self {
         let kinds = kinds(space, fib, DESTINATION);
         let possible = possible(space, fib);
+        let states = states(space);
         Facts {
             possible,
-            states: states(space),
+            states,
+            tracked: states[1].1,
             routes: routes(space, fib),
             welcome: welcome(space, &kinds),
             source_routed_back: source_routed_back(space, fib),
             forwardable: forwardable(space),
             kinds,
         }
+    }
+
+    /// The same for packets of connections that exist already, or that one of those has brought about.
+    pub fn of_known(space: &mut Space, fib: &Fib) -> Self {
+        let related = space.free(Free::Related);
+        let established = space.bdd.not(related);
+        let states = [(ESTABLISHED, established), (RELATED, related), (NEW, Set::EMPTY)];
+        Facts { states, tracked: Set::ALL, ..Facts::of(space, fib) }
     }
 
     pub fn kind(&self, space: &mut Space, wanted: &[AddressType]) -> Set {

@@ -3,9 +3,11 @@
 use super::facts::Facts;
 use super::{DESTINATION, Free, IIF, IPV6, OIF, PORT, PROTOCOL, SOURCE, SOURCE_PORT, Set, Space, TCP_FLAGS, Var};
 use crate::ruleset::{Datum, Field, Op, Operand, Span};
-use crate::simulate::conntrack::NEW;
 use crate::simulate::matching::{holds, number};
 use crate::simulate::packet::{ICMP, ICMPV6, TCP};
+
+/// Whose sockets speak for the box, as in the simulator. What the forwarder sends is not what policies are about.
+const ROOT: u32 = 0;
 
 /// What is constant while a set of packets walks through a chain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +46,7 @@ pub fn masked(space: &mut Space, facts: &Facts, class: Class, field: Field, mask
         }
         Field::FibDaddrType => kinds_where(space, facts, &|kind| holds(u32::from(kind))),
         Field::PktType => packet_types_where(space, facts, &|kind| holds(u32::from(kind))),
-        Field::SkUid => space.free(Free::User(format!("& {mask} == {value}"))),
+        Field::SkUid => constant(holds(ROOT)),
         Field::IifName | Field::OifName | Field::Ip4Saddr | Field::Ip4Daddr | Field::Ip6Saddr | Field::Ip6Daddr | Field::EtherSaddr => {
             return Set::EMPTY;
         }
@@ -87,7 +89,7 @@ fn guard(space: &mut Space, facts: &Facts, fields: &[Field]) -> Set {
             Field::TcpFlags => space.protocols(&[TCP]),
             Field::Icmp4Type => space.protocols(&[ICMP]),
             Field::Icmp6Type => space.protocols(&[ICMPV6]),
-            Field::CtStatus | Field::CtMark => facts.state(NEW),
+            Field::CtStatus | Field::CtMark => facts.tracked,
             Field::SkUid => space.the_box(IIF),
             Field::EtherSaddr => {
                 let from_box = space.the_box(IIF);
@@ -121,7 +123,7 @@ fn spans_of(space: &mut Space, facts: &Facts, class: Class, field: Field, spans:
         Field::CtStatus => constant(any(Datum::Word(class.ct_status))),
         Field::CtMark => constant(any(Datum::Word(class.ct_mark))),
         Field::Mark => constant(any(Datum::Word(class.mark))),
-        Field::SkUid => space.free(Free::User(format!("{spans:?}"))),
+        Field::SkUid => constant(any(Datum::Word(ROOT))),
         Field::PktType => packet_types_where(space, facts, &|kind| any(Datum::Byte(kind))),
         Field::EtherSaddr => hardware(space, spans),
         Field::FibDaddrType => kinds_where(space, facts, &|kind| any(Datum::Byte(kind))),

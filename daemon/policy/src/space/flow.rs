@@ -7,6 +7,7 @@ use super::facts::Facts;
 use super::fields::Class;
 use super::summary::Summaries;
 use super::{DESTINATION, FREE, Free, IIF, IPV6, OIF, OWN, PORT, SOURCE, Set, Space, Var};
+use crate::compile::proxy::CAPTURED;
 use crate::name::IfName;
 use crate::plan::RouteAction;
 use crate::ruleset::{BasePolicy, ChainKind, Hook};
@@ -49,6 +50,11 @@ pub struct Flow {
 }
 
 impl Stream {
+    /// Whether it is for the forwarder, whatever its destination.
+    pub fn carried(&self) -> bool {
+        self.class.mark & CAPTURED != 0
+    }
+
     pub fn translated(&self) -> bool {
         self.destination != Destination::AsSent || self.port.is_some()
     }
@@ -83,7 +89,7 @@ impl Flow {
     pub fn of(space: &mut Space, world: &World) -> Flow {
         let facts = Facts::of(space, &world.fib);
         let mut pipe = Pipe { space, world, facts: &facts, summaries: Summaries::new(world) };
-        let received = pipe.received();
+        let received = pipe.received(0);
         let (mut permitted, mut headed, mut admitted) = (Vec::new(), Vec::new(), Vec::new());
         for stream in &received {
             admitted.push(stream.set);
@@ -116,6 +122,43 @@ impl Flow {
     pub fn all(&self, space: &mut Space) -> Set {
         let sets: Vec<Set> = self.permitted.iter().map(|stream| stream.set).collect();
         space.bdd.any(&sets)
+    }
+}
+
+/// What could be forwarded of everything that any port receives, whatever routes there are.
+pub struct Ahead {
+    /// Passed prerouting with a mark with which the routing rules lead on.
+    pub led_on: Set,
+    /// Passed prerouting, and would pass the rules of forward.
+    pub let_through: Set,
+}
+
+impl Ahead {
+    /// Of the first packets of connections.
+    pub fn of_new(space: &mut Space, world: &World) -> Ahead {
+        let facts = Facts::of(space, &world.fib);
+        Ahead::of(space, world, &facts, &[0])
+    }
+
+    /// Of those of known connections, however they were translated.
+    pub fn of_known(space: &mut Space, world: &World) -> Ahead {
+        let facts = Facts::of_known(space, &world.fib);
+        let (snat, dnat) = (conntrack::STATUS_SNAT, conntrack::STATUS_DNAT);
+        Ahead::of(space, world, &facts, &[0, snat, dnat, snat | dnat])
+    }
+
+    fn of(space: &mut Space, world: &World, facts: &Facts, statuses: &[u32]) -> Ahead {
+        let mut pipe = Pipe { space, world, facts, summaries: Summaries::new(world) };
+        let (mut led_on, mut let_through) = (Vec::new(), Vec::new());
+        for status in statuses {
+            for stream in pipe.received(*status) {
+                if world.fib.action(stream.class.mark, false) == RouteAction::Main {
+                    led_on.push(stream.set);
+                }
+                let_through.extend(pipe.hook(Hook::Forward, vec![stream]).into_iter().map(|stream| stream.set));
+            }
+        }
+        Ahead { led_on: space.bdd.any(&led_on), let_through: space.bdd.any(&let_through) }
     }
 }
 
@@ -158,11 +201,12 @@ struct Pipe<'s, 'w> {
 
 impl Pipe<'_, '_> {
     /// Everything that any port can receive, after prerouting.
-    fn received(&mut self) -> Vec<Stream> {
+    fn received(&mut self, ct_status: u32) -> Vec<Stream> {
         let ports = self.space.ports(IIF, &self.world.fib.interfaces);
         // ip6_rcv_core refuses these before any hook; for IPv4 routing does it, with the same result for all that can follow.
         let set = self.space.and(&[ports, self.facts.possible, self.facts.welcome]);
-        let fresh = Stream { set, class: Class::default(), destination: Destination::AsSent, port: None, source: None };
+        let class = Class { ct_status, ..Class::default() };
+        let fresh = Stream { set, class, destination: Destination::AsSent, port: None, source: None };
         self.hook(Hook::Prerouting, vec![fresh])
     }
 
@@ -257,6 +301,8 @@ impl Pipe<'_, '_> {
                 }
             }
             streams = self.joined(next);
+            self.summaries.forget_whose(hook, (base.priority, name), &mut streams);
+            streams = self.joined(streams);
         }
         streams
     }

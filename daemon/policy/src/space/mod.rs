@@ -52,12 +52,12 @@ pub enum Free {
     Schedule(String),
     /// The limit of the rule at this place is not exceeded.
     Limit { chain: String, rule: usize },
-    /// A condition on who owns the sending socket.
-    User(String),
     /// The applier holds an element of this mark in the set.
     Permit { set: String, mark: u32 },
     /// A transparent socket listens on this port.
     Listens(u16),
+    /// The packet is related to a known connection; else it is part of one.
+    Related,
     /// The packet came from this hardware address.
     Hardware([u8; 6]),
 }

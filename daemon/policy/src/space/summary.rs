@@ -11,7 +11,9 @@ use std::rc::Rc;
 use super::facts::Facts;
 use super::fields::{self, Class};
 use super::{Free, Set, Space};
-use crate::ruleset::{Element, Part, Rule, Table, Target, Verdict};
+use crate::compile::proxy::{MAPPING, MAPPING_SHIFT};
+use crate::plan::RouteSelector;
+use crate::ruleset::{Element, Field, Hook, Part, Rule, Table, Target, Verdict};
 use crate::simulate::packet::{TCP, UDP};
 use crate::simulate::{Exit, Nat, World};
 
@@ -21,6 +23,7 @@ pub struct Summaries<'a> {
     world: &'a World<'a>,
     chains: BTreeMap<(String, String, Class), Summary>,
     keys: BTreeMap<(String, String), Set>,
+    alike: BTreeMap<(Hook, String), bool>,
 }
 
 /// The kernel allows 16 nested jumps (NFT_JUMP_STACK_SIZE).
@@ -51,7 +54,7 @@ struct Walk {
 
 impl<'a> Summaries<'a> {
     pub fn new(world: &'a World<'a>) -> Self {
-        Summaries { world, chains: BTreeMap::new(), keys: BTreeMap::new() }
+        Summaries { world, chains: BTreeMap::new(), keys: BTreeMap::new(), alike: BTreeMap::new() }
     }
 
     pub fn chain(&mut self, space: &mut Space, facts: &Facts, table: &Table, name: &str, class: Class, depth: usize) -> Summary {
@@ -123,6 +126,46 @@ impl<'a> Summaries<'a> {
                 }
             }
         }
+    }
+
+    /// Once a base chain is behind them, packets of different mappings may be treated alike by all that follows: then they are one class,
+    /// and a proof does not take a round for each mapping.
+    pub fn forget_whose(&mut self, hook: Hook, behind: (i32, &str), streams: &mut [super::flow::Stream]) {
+        let key = (hook, behind.1.to_owned());
+        let alike = match self.alike.get(&key) {
+            Some(known) => *known,
+            None => {
+                let alike = self.world.fib.rules.iter().all(|(selector, _)| match selector {
+                    RouteSelector::FromBox => true,
+                    RouteSelector::WithoutMark { mask, value } | RouteSelector::Mark { mask, value } => asks_only_whether(*mask, *value),
+                }) && !self.following(hook, behind).iter().any(|rule| rule.parts.iter().any(asks_whose));
+                self.alike.insert(key, alike);
+                alike
+            }
+        };
+        for mark in streams.iter_mut().filter(|_| alike).flat_map(|stream| [&mut stream.class.mark, &mut stream.class.ct_mark]) {
+            if *mark & MAPPING != 0 {
+                *mark = *mark & !MAPPING | 1 << MAPPING_SHIFT;
+            }
+        }
+    }
+
+    /// Every rule that a packet can still meet.
+    fn following(&self, hook: Hook, (priority, behind): (i32, &str)) -> Vec<&'a Rule> {
+        let mut found = Vec::new();
+        for next in [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting] {
+            for (table, name, base) in self.world.base_chains(next) {
+                let passed = next < hook || next == hook && (base.priority < priority || base.priority == priority && name == behind);
+                let mut open = if passed { Vec::new() } else { vec![name] };
+                let mut seen = std::collections::BTreeSet::new();
+                while let Some(name) = open.pop() {
+                    let Some(chain) = table.chains.get(name).filter(|_| seen.insert(name)) else { continue };
+                    found.extend(&chain.rules);
+                    open.extend(chain.rules.iter().flat_map(|rule| targets(table, rule)));
+                }
+            }
+        }
+        found
     }
 
     /// The packets that a rule matches by itself, whatever stands before it.
@@ -236,6 +279,43 @@ impl<'a> Summaries<'a> {
         let set = fields::keys(space, facts, class, fields, &keys);
         self.keys.insert(key, set);
         set
+    }
+}
+
+/// The chains that a rule can lead to.
+fn targets<'a>(table: &'a Table, rule: &'a Rule) -> Vec<&'a str> {
+    let of = |verdict: &'a Verdict| match verdict {
+        Verdict::Jump(to) | Verdict::Goto(to) => Some(to.as_str()),
+        _ => None,
+    };
+    let parts = rule.parts.iter().flat_map(|part| match part {
+        Part::Verdict(verdict) => of(verdict).into_iter().collect(),
+        Part::VerdictMap { map, .. } => {
+            let elements = table.sets.get(map).map_or(&[][..], |map| &map.elements);
+            elements
+                .iter()
+                .filter_map(|element| if let Some(Target::Verdict(verdict)) = &element.to { of(verdict) } else { None })
+                .collect()
+        }
+        _ => Vec::new(),
+    });
+    parts.collect()
+}
+
+/// Whether the bits are the same for all mappings, or ask only whether there is one.
+fn asks_only_whether(mask: u32, value: u32) -> bool {
+    mask & MAPPING == 0 || mask & MAPPING == MAPPING && value & MAPPING == 0
+}
+
+/// Whether packets of two mappings could be told apart, or their marks made different otherwise than by what they are.
+fn asks_whose(part: &Part) -> bool {
+    let is_mark = |field: &Field| matches!(field, Field::Mark | Field::CtMark);
+    match part {
+        Part::Match { field, .. } => is_mark(field),
+        Part::Masked { field, mask, value, .. } => is_mark(field) && !asks_only_whether(*mask, *value),
+        Part::InSet { fields, .. } | Part::VerdictMap { fields, .. } | Part::MarkFromMap { fields, .. } => fields.iter().any(is_mark),
+        Part::SetMark { mask, .. } | Part::SetCtMark { mask, .. } | Part::CtMarkFromMark { mask } => !matches!(mask & MAPPING, 0 | MAPPING),
+        _ => false,
     }
 }
 

@@ -73,6 +73,9 @@ pub const FAR6: [&str; 4] = ["2001:db8:51::10", "2001:db8:51::77", "fd00:20::1",
 pub const GATEWAYS: [(&str, &str); 4] =
     [("203.0.113.1", "wan0"), ("2001:db8:113::1", "wan0"), ("192.168.2.254", "lan0"), ("fd00:2::fe", "lan0")];
 
+/// Hardware addresses by which clients are mapped.
+pub const MACS: [[u8; 6]; 3] = [[2, 0, 0, 0, 9, 1], [2, 0, 0, 0, 9, 2], [2, 0, 0, 0, 9, 3]];
+
 pub const SERVICES: [u16; 10] = [22, 53, 80, 443, 1000, 1001, 1005, 3128, 8080, 8443];
 
 impl Port {

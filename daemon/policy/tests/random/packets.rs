@@ -6,7 +6,7 @@ use policy::name::IfName;
 use policy::simulate::packet::{ICMP, ICMPV6, TCP, UDP};
 use policy::simulate::{Ingress, Packet, Transport};
 
-use super::{FAR4, FAR6, HOSTS, PORTS, Port, Random, SERVICES};
+use super::{FAR4, FAR6, HOSTS, MACS, PORTS, Port, Random, SERVICES};
 
 /// The first packet of a connection that arrives at one of the box's ports. Mostly honest, sometimes spoofed or malformed.
 pub fn packet(random: &mut Random) -> Packet {
@@ -15,7 +15,8 @@ pub fn packet(random: &mut Random) -> Packet {
     let source = if random.chance(75) { at_home(random, at, six) } else { anywhere(random, six) };
     let destination = anywhere(random, six);
     let transport = transport(random, six);
-    Packet { from: Ingress::Interface(IfName::try_from(at.name).unwrap()), source, destination, own: false, mac: None, transport }
+    let mac = random.chance(12).then(|| *random.one(&MACS));
+    Packet { from: Ingress::Interface(IfName::try_from(at.name).unwrap()), source, destination, own: false, mac, transport }
 }
 
 fn at_home(random: &mut Random, port: &Port, six: bool) -> IpAddr {

@@ -1,6 +1,6 @@
 //! A random policy, as text.
 
-use super::{FAR4, FAR6, HOSTS, PORTS, Random, SERVICES, ZONES};
+use super::{FAR4, FAR6, HOSTS, MACS, PORTS, Random, SERVICES, ZONES};
 
 pub fn policy(random: &mut Random) -> String {
     let mut text = String::new();
@@ -10,7 +10,8 @@ pub fn policy(random: &mut Random) -> String {
     let strict = if random.chance(40) { "strict" } else { "accept" };
     document("System", "gate", &format!("{{ hostname: gate, admin: {{ zones: dmz, port: 4443, ssh: true }}, output: {strict} }}"));
     for zone in ZONES {
-        document("Zone", zone, &format!("{{ antiSpoofing: {} }}", random.chance(75)));
+        let proxied = if zone != "wan" && random.chance(6) { ", proxied: true" } else { "" };
+        document("Zone", zone, &format!("{{ antiSpoofing: {}{proxied} }}", random.chance(75)));
     }
     for port in &PORTS {
         let (four, six) = (port.host4(port.own), port.host6(port.own));
@@ -35,7 +36,34 @@ pub fn policy(random: &mut Random) -> String {
     }
     let rules: Vec<String> = (0..2 + random.below(7)).map(|at| nat_rule(random, &format!("n{at}"))).collect();
     document("NatPolicy", "nat", &format!("\n  rules:\n{}", rules.concat()));
+    if random.chance(60) {
+        mappings(random, &mut document);
+    }
     text
+}
+
+/// Two upstreams, and some of the hosts mapped to them.
+fn mappings(random: &mut Random, document: &mut impl FnMut(&str, &str, &str)) {
+    document("Upstream", "near", "{ type: socks5, address: 198.51.100.10, port: 3128 }");
+    document("Upstream", "far", "{ type: httpConnect, address: \"2001:db8:51::10\", port: 8080 }");
+    document("UpstreamGroup", "both", "{ members: [near, far] }");
+    for (at, port) in PORTS.iter().skip(1).enumerate() {
+        let mut clients: Vec<String> = Vec::new();
+        for number in random.some(&HOSTS, 3) {
+            clients.extend([port.host4(*number), format!("\"{}\"", port.host6(*number))]);
+        }
+        if let Some(mac) = MACS.get(at).filter(|_| random.chance(60)) {
+            clients.push(format!("\"{}\"", mac.map(|byte| format!("{byte:02x}")).join(":")));
+        }
+        let via = random.one(&["upstream: near", "upstream: far", "group: both"]);
+        let tcp = random.one(&["redirect", "tproxy"]);
+        let dns = random.one(&["drop", "proxied", "dohStub"]);
+        let (udp, enabled) = (random.chance(70), random.chance(85));
+        if random.chance(60) {
+            let spec = format!("{{ clients: [{}], {via}, tcp: {tcp}, udp: {udp}, dns: {dns}, enabled: {enabled} }}", clients.join(", "));
+            document("ProxyMapping", &format!("mapped-{}", port.name), &spec);
+        }
+    }
 }
 
 fn firewall_rule(random: &mut Random, name: &str) -> String {
