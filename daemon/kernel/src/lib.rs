@@ -4,9 +4,11 @@
 //! Plan ──┬─ ruleset ─▶ nft::Nft ─────── one atomic batch ──▶ nf_tables
 //!        ├─ links ───▶ links ─────┐
 //!        ├─ routes ──▶ routes ────┼──── by difference ─────▶ rtnetlink
-//!        ├─ rules ───▶ rules ─────┘
+//!        ├─ rules ───▶ rules ─────┤
+//!        ├─ rates ───▶ tc ────────┘
 //!        └─ sysctls ─▶ sysctl ────── forwarding last ──────▶ /proc/sys
 //!
+//! sockets ──▶ the forwarder, which has no privilege to make them
 //! kernel ──▶ differences (drift), counters, links, connections, and who changed the tables (nft::Monitor)
 //! ```
 //!
@@ -26,6 +28,7 @@ pub mod rules;
 pub mod sockets;
 pub mod stats;
 pub mod sysctl;
+pub mod tc;
 
 pub use error::Error;
 pub use nft::Nft;

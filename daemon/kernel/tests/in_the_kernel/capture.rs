@@ -484,3 +484,69 @@ fn ruleset() -> Ruleset {
     let chains = vec![("let_in", let_in), ("proxy", proxy), ("dstnat", dstnat), ("input", input), ("forward", forward), ("output", output)];
     table(sets, chains)
 }
+
+/// The same way through everything that the compiler writes of a policy.
+#[test]
+fn the_compiled_plan_lets_a_permitted_client_in_and_nobody_else() {
+    const MAPPINGS: &str = r#"
+apiVersion: portcullis/v1
+kind: Upstream
+metadata: { name: berlin }
+spec: { type: socks5, address: 198.51.100.7, port: 1080 }
+---
+apiVersion: portcullis/v1
+kind: ProxyMapping
+metadata: { name: desk }
+spec: { clients: [192.168.2.10, "fd00:2::10"], upstream: berlin }
+---
+apiVersion: portcullis/v1
+kind: ProxyMapping
+metadata: { name: phone }
+spec: { clients: [192.168.2.11, "fd00:2::11"], upstream: berlin, tcp: tproxy, dns: proxied }
+"#;
+    let base = include_str!("../../../policy/cases/base.yaml");
+    let sources = policy::Sources([("base.yaml", base), ("mappings.yaml", MAPPINGS)].map(|(name, text)| (name.into(), text.into())).into());
+    let plan = policy::compile(&policy::load(&sources).unwrap_or_else(|problems| panic!("{problems:?}")));
+    alone(move || {
+        let mut story = Story::open();
+        let _guest = Far::plug("guest0", "02:00:00:00:00:33");
+        kernel::links::reconcile(&plan.links).unwrap();
+        rules::reconcile(&plan.route_rules).unwrap();
+        story.nft.apply(&plan.ruleset).unwrap();
+        kernel::sysctl::write(&plan.sysctls).unwrap();
+        assert_eq!((story.nft.differences(&plan.ruleset).unwrap(), rules::differences(&plan.route_rules).unwrap()), (vec![], vec![]));
+        let id = |name: &str| plan.proxy.mappings.iter().find(|(found, _)| found.as_str() == name).unwrap().1.id;
+        for (from, to, id) in [
+            ("192.168.2.10", "203.0.113.9:80", id("desk")),
+            ("fd00:2::10", "[2001:db8::9]:80", id("desk")),
+            ("192.168.2.11", "203.0.113.9:80", id("phone")),
+            ("fd00:2::11", "[2001:db8::9]:80", id("phone")),
+        ] {
+            story.client_is(from);
+            let to: SocketAddr = to.parse().unwrap();
+            assert!(story.client.connect(to, SILENCE).is_err(), "{from} connected without a permit");
+            story.permit(id);
+            let mut client = story.client.connect(to, PATIENCE).unwrap_or_else(|error| panic!("{from} to {to}: {error}"));
+            let (_, mut accepted) = story.accept(PATIENCE).unwrap();
+            assert_eq!((accepted.destination, (accepted.mark & MAPPING) >> MAPPING_SHIFT), (to, u32::from(id)), "{from}");
+            accepted.stream.write_all(b"answer").unwrap();
+            client.read_exact(&mut [0; 6]).unwrap();
+            story.forbid(id);
+            story.nothing_leaked();
+        }
+        story.permit(id("phone"));
+        for (from, to) in [("192.168.2.11", "203.0.113.9:53"), ("fd00:2::11", "[2001:db8::9]:53")] {
+            story.client_is(from);
+            let to: SocketAddr = to.parse().unwrap();
+            let client = story.client.within(|| UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })).unwrap();
+            client.connect(to).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.send(b"question").unwrap();
+            let (_, source, destination, _) = story.datagram(PATIENCE).unwrap_or_else(|| panic!("{from}: nothing arrived"));
+            assert_eq!(destination, to);
+            story.answer(to, source, b"answer").unwrap();
+            assert_eq!(client.recv(&mut [0; 16]).unwrap(), 6, "{from}");
+        }
+        story.nothing_leaked();
+    });
+}

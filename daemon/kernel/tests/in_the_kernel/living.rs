@@ -239,3 +239,30 @@ fn ten_thousand_connections_of_a_mark_end_at_once() {
         assert!(conntrack::list_marked(0x0012_3500, 0x00ff_ff00).unwrap().len() > 90, "those of others ended too");
     });
 }
+
+/// A permit is one element with a timeout: given, renewed and taken while the table stands, and no news to those who look for drift.
+#[test]
+fn a_permit_is_given_renewed_and_taken_by_itself() {
+    alone(|| {
+        let permits = Set { timeout: true, ..set(&[Field::Mark], vec![]) };
+        let ruleset = table(vec![("permits", permits)], vec![]);
+        let mut nft = Nft::open().unwrap();
+        nft.apply(&ruleset).unwrap();
+        let key = vec![Span::One(Datum::Word(0x0012_3400))];
+        let permit = [new(key.clone(), Some(90))];
+        let (mut renewed, mut taken) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..50 {
+            let began = std::time::Instant::now();
+            nft.renew_elements("portcullis", "permits", &permit).unwrap();
+            renewed += began.elapsed();
+            assert_eq!(nft.elements("portcullis", "permits").unwrap().len(), 1);
+            assert_eq!(nft.differences(&ruleset).unwrap(), []);
+            nft.renew_elements("portcullis", "permits", &permit).unwrap();
+            let began = std::time::Instant::now();
+            nft.delete_elements("portcullis", "permits", std::slice::from_ref(&key)).unwrap();
+            taken += began.elapsed();
+            assert_eq!(nft.elements("portcullis", "permits").unwrap(), []);
+        }
+        println!("a permit: given in {:?}, taken in {:?}", renewed / 50, taken / 50);
+    });
+}
