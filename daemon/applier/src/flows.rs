@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use kernel::conntrack::{self, Flow};
 use kernel::stats;
 use policy::Plan;
+use policy::compile::proxy::{MAPPING, MAPPING_SHIFT};
 use policy::name::Name;
 use policy::simulate::packet::{ICMP, ICMPV6, TCP};
 use policy::simulate::{Hop, Ingress, Packet, Seen, Transport, Verdict, World};
@@ -35,13 +36,28 @@ pub fn end_forbidden(plan: &Plan, before: Option<&Plan>, is_open: impl Fn(&Name)
     conntrack::delete(forbidden)
 }
 
+/// Ends every connection of these mappings.
+pub fn end_mapped(ids: &[u16]) -> Result<(), kernel::Error> {
+    if stats::connections().count == 0 {
+        return Ok(());
+    }
+    let flows = conntrack::list()?;
+    let theirs = flows.iter().filter(|flow| mapping(flow).is_some_and(|id| ids.contains(&id)));
+    conntrack::delete(theirs).map(drop)
+}
+
+/// The mapping that a connection belongs to.
+fn mapping(flow: &Flow) -> Option<u16> {
+    u16::try_from((flow.mark & MAPPING) >> MAPPING_SHIFT).ok().filter(|id| *id != 0)
+}
+
 fn world<'a>(plan: &'a Plan, is_open: impl Fn(&Name) -> bool) -> World<'a> {
     let schedules: BTreeMap<&str, bool> = plan.schedules.iter().map(|(name, schedule)| (schedule.set.as_str(), is_open(name))).collect();
     World { schedules, ..World::of(plan, None) }
 }
 
 /// Those that were leased included.
-fn own_addresses() -> Result<BTreeSet<IpAddr>, kernel::Error> {
+pub fn own_addresses() -> Result<BTreeSet<IpAddr>, kernel::Error> {
     let links = stats::links()?;
     let texts = links.values().flat_map(|link| &link.addresses);
     Ok(texts.filter_map(|text| text.split('/').next()?.parse().ok()).collect())

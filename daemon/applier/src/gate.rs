@@ -4,11 +4,12 @@
 //! in one batch, then addresses and routes, forwarding last, and nothing counts before it was read back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kernel::nft::{Monitor, NewElement};
 use kernel::{Difference, Nft, links, routes, rules, stats, sysctl};
 use policy::Plan;
+use policy::compile::proxy::{MAPPING_SHIFT, PERMITS};
 use policy::messages::{Counters, DriftFinding};
 use policy::name::IfName;
 use policy::ruleset::{Datum, Span};
@@ -16,6 +17,7 @@ use policy::ruleset::{Datum, Span};
 use crate::clock::Now;
 use crate::flows;
 use crate::lockdown;
+use crate::mapped::Door;
 use crate::schedule::{self, Told, Turn};
 use crate::services::Services;
 
@@ -26,6 +28,8 @@ pub struct Gate {
     told: Told,
     /// Who last changed the tables, us excepted.
     stranger: Option<String>,
+    /// The standing tables were put in anew, without permits.
+    emptied: bool,
 }
 
 /// How an installation treats what it cannot do.
@@ -50,7 +54,7 @@ impl Gate {
         let nft = Nft::open()?;
         // Without it strangers are found by the next round of comparing, only later.
         let monitor = Monitor::open().map_err(|error| tracing::warn!(error = %told(&error), "changes of the tables cannot be heard")).ok();
-        Ok(Gate { nft, monitor, services, told: Told::default(), stranger: None })
+        Ok(Gate { nft, monitor, services, told: Told::default(), stranger: None, emptied: false })
     }
 
     pub fn monitor(&self) -> Option<&Monitor> {
@@ -133,6 +137,7 @@ impl Gate {
         if !self.nft.differences(&plan.ruleset).map_err(|error| told(&error))?.is_empty() {
             self.nft.apply(&plan.ruleset).map_err(|error| told(&error))?;
             self.told.forget();
+            self.emptied = true;
             self.keep_time(plan, now)?;
         }
         let (present, missing) = what_is_there(plan)?;
@@ -140,6 +145,11 @@ impl Gate {
         routes::reconcile(&present.routes).map_err(|error| told(&error))?;
         sysctl::write(&present.sysctls).map_err(|error| told(&error))?;
         missing.map_or(Ok(()), Err)
+    }
+
+    /// Whether a repair took the permits along; asked once.
+    pub fn was_emptied(&mut self) -> bool {
+        std::mem::take(&mut self.emptied)
     }
 
     pub fn differences(&mut self, plan: &Plan) -> Result<Vec<Difference>, String> {
@@ -244,6 +254,27 @@ impl Done {
             (result, _) => result,
         }
     }
+}
+
+impl Door for Gate {
+    fn grant(&mut self, permits: &[(u16, Duration)]) -> Result<(), String> {
+        let element = |(id, lasts): &(u16, Duration)| NewElement { key: permit(*id), to: None, timeout: Some(*lasts) };
+        let elements: Vec<NewElement> = permits.iter().map(element).collect();
+        self.nft.renew_elements(lockdown::TABLE, PERMITS, &elements).map_err(|error| told(&error))
+    }
+
+    fn withdraw(&mut self, ids: &[u16]) -> Result<(), String> {
+        let keys: Vec<Vec<Span>> = ids.iter().map(|id| permit(*id)).collect();
+        self.nft.delete_elements(lockdown::TABLE, PERMITS, &keys).map_err(|error| told(&error))
+    }
+
+    fn end_flows(&mut self, ids: &[u16]) -> Result<(), String> {
+        flows::end_mapped(ids).map_err(|error| told(&error))
+    }
+}
+
+fn permit(id: u16) -> Vec<Span> {
+    vec![Span::One(Datum::Word(u32::from(id) << MAPPING_SHIFT))]
 }
 
 /// `meta nfproto`: IPv4 and IPv6.

@@ -19,6 +19,7 @@ mod hands;
 mod judge;
 mod lockdown;
 mod machine;
+mod mapped;
 mod options;
 mod schedule;
 mod server;
@@ -43,6 +44,7 @@ use crate::gate::{Gate, told};
 use crate::hands::Hands;
 use crate::judge::Judge;
 use crate::machine::{Input, Machine, Settings};
+use crate::mapped::{Mapped, Setup};
 use crate::options::Options;
 use crate::server::Server;
 use crate::services::Services;
@@ -92,11 +94,18 @@ fn run(options: Options) -> Result<(), String> {
         .map_err(|error| format!("could not listen in {}: {error}", options.run_dir.display()))?;
     let judge = Judge::new().map_err(|error| format!("could not make a pair of sockets: {error}"))?;
     let machine = Machine::new(Settings { drift_every: options.drift_every });
-    let mut hands = Hands::new(machine, gate, store, server, judge);
+    let mapped = Mapped::open(Setup {
+        run_dir: &options.run_dir,
+        state_dir: options.state_dir,
+        forwarder: options.forwarder,
+        lasts: options.permits_last,
+    })?;
+    let mut hands = Hands::new(machine, gate, store, server, judge, mapped);
     hands.take(Input::Started(found));
     notify(&[NotifyState::Ready, NotifyState::Status(&hands.machine.summary())]);
     attend(&mut hands, &signals)?;
     notify(&[NotifyState::Stopping]);
+    hands.mapped.finish();
     info!("ended; the kernel keeps what stands");
     Ok(())
 }
@@ -114,6 +123,9 @@ fn attend(hands: &mut Hands, signals: &SignalFd) -> Result<(), String> {
         if heard.monitor && hands.gate.heard_a_stranger() {
             hands.take(Input::TablesChanged);
         }
+        if heard.forwarder {
+            hands.mapped.turn(&mut hands.gate);
+        }
         if heard.judge {
             hands.take_verdict();
         }
@@ -128,8 +140,10 @@ fn attend(hands: &mut Hands, signals: &SignalFd) -> Result<(), String> {
             ticked = now;
             hands.server.tick(now);
             hands.take(Input::Tick);
+            hands.mapped.tick(&mut hands.gate);
             notify(&[NotifyState::Watchdog]);
         }
+        hands.take_proof();
         let summary = hands.machine.summary();
         if summary != said {
             notify(&[NotifyState::Status(&summary)]);
@@ -147,6 +161,7 @@ struct Heard {
     signal: bool,
     monitor: bool,
     judge: bool,
+    forwarder: bool,
     peers: Vec<(u64, PollFlags)>,
 }
 
@@ -154,6 +169,8 @@ fn listen(hands: &Hands, signals: &SignalFd, at_most: Duration) -> Result<Heard,
     let peers = hands.server.interests();
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(hands.judge.as_fd(), PollFlags::POLLIN)];
     fds.extend(peers.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
+    let mapped = hands.mapped.interests();
+    fds.extend(mapped.iter().map(|(fd, flags)| PollFd::new(*fd, *flags)));
     fds.extend(hands.gate.monitor().map(|monitor| PollFd::new(monitor.as_fd(), PollFlags::POLLIN)));
     let timeout = PollTimeout::try_from(at_most.as_millis() as i32 + 1).unwrap_or(PollTimeout::ZERO);
     match poll(&mut fds, timeout) {
@@ -165,7 +182,8 @@ fn listen(hands: &Hands, signals: &SignalFd, at_most: Duration) -> Result<Heard,
     Ok(Heard {
         signal: !flags(0).is_empty(),
         judge: !flags(1).is_empty(),
-        monitor: !flags(2 + peers.len()).is_empty(),
+        forwarder: (0..mapped.len()).any(|place| !flags(2 + peers.len() + place).is_empty()),
+        monitor: !flags(2 + peers.len() + mapped.len()).is_empty(),
         peers: peers
             .iter()
             .enumerate()
