@@ -74,6 +74,7 @@ fn is_permitted(world: &World, own: &BTreeSet<IpAddr>, flow: &Flow) -> bool {
             source: tuple.source,
             destination: tuple.destination,
             own: own.contains(&tuple.destination) && !world.fib.local.contains(&tuple.destination),
+            mac: None,
             transport: transport(flow),
         });
         let source_stays = match outcome.source {

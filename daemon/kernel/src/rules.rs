@@ -14,6 +14,8 @@ use crate::{Difference, Error};
 
 /// RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h).
 const MAIN: u32 = 254;
+/// Holds `local default dev lo` and nothing else.
+const DELIVER: u32 = 100;
 const FAMILIES: [(AddressFamily, &str); 2] = [(AddressFamily::Inet, "IPv4"), (AddressFamily::Inet6, "IPv6")];
 
 /// Adds what is missing, then removes what we installed earlier and is no longer wanted, and whatever somebody put before our
@@ -78,10 +80,12 @@ fn words(rule: &RouteRule) -> String {
     let selector = match rule.selector {
         RouteSelector::FromBox => "iif lo".to_owned(),
         RouteSelector::WithoutMark { mask, value } => format!("not fwmark {value:#x}/{mask:#x}"),
+        RouteSelector::Mark { mask, value } => format!("fwmark {value:#x}/{mask:#x}"),
     };
     let action = match rule.action {
         RouteAction::Main => "lookup main",
         RouteAction::Unreachable => "unreachable",
+        RouteAction::Deliver => "lookup 100",
     };
     format!("rule {}: {selector} {action}", rule.preference)
 }
@@ -98,12 +102,21 @@ fn message(family: AddressFamily, rule: &RouteRule) -> RuleMessage {
             message.attributes.push(RuleAttribute::FwMark(value));
             message.attributes.push(RuleAttribute::FwMask(mask));
         }
+        RouteSelector::Mark { mask, value } => {
+            message.attributes.push(RuleAttribute::FwMark(value));
+            message.attributes.push(RuleAttribute::FwMask(mask));
+        }
     }
     match rule.action {
         RouteAction::Main => {
             message.header.action = RuleAction::ToTable;
             message.header.table = MAIN as u8;
             message.attributes.push(RuleAttribute::Table(MAIN));
+        }
+        RouteAction::Deliver => {
+            message.header.action = RuleAction::ToTable;
+            message.header.table = DELIVER as u8;
+            message.attributes.push(RuleAttribute::Table(DELIVER));
         }
         RouteAction::Unreachable => message.header.action = RuleAction::Unreachable,
     }
@@ -141,10 +154,12 @@ fn held(message: RuleMessage) -> Held {
     let selector = match (inverted, mark, iif.as_deref()) {
         (false, None, Some("lo")) => Some(RouteSelector::FromBox),
         (true, Some(value), None) => Some(RouteSelector::WithoutMark { mask, value }),
+        (false, Some(value), None) => Some(RouteSelector::Mark { mask, value }),
         _ => None,
     };
     let action = match message.header.action {
         RuleAction::ToTable if table == MAIN => Some(RouteAction::Main),
+        RuleAction::ToTable if table == DELIVER => Some(RouteAction::Deliver),
         RuleAction::Unreachable => Some(RouteAction::Unreachable),
         _ => None,
     };

@@ -269,6 +269,7 @@ fn span_text(span: &Span) -> String {
         Datum::Interface(name) => name.as_str().to_owned(),
         Datum::V4(address) => address.to_string(),
         Datum::V6(address) => address.to_string(),
+        Datum::Mac(octets) => octets.map(|octet| format!("{octet:02x}")).join(":"),
         Datum::Byte(number) => number.to_string(),
         Datum::Port(number) => number.to_string(),
         Datum::Word(number) => format!("{number:#x}"),
@@ -367,6 +368,7 @@ fn datum(field: Field, bytes: &[u8]) -> Option<Datum> {
         (Field::IifName | Field::OifName, _) => Datum::Interface(FixedName(bytes.try_into().ok()?)),
         (Field::Ip4Saddr | Field::Ip4Daddr, _) => Datum::V4(<[u8; 4]>::try_from(bytes).ok()?.into()),
         (Field::Ip6Saddr | Field::Ip6Daddr, _) => Datum::V6(<[u8; 16]>::try_from(bytes).ok()?.into()),
+        (Field::EtherSaddr, _) => Datum::Mac(bytes.try_into().ok()?),
         // Address types are small numbers in a word.
         (Field::FibDaddrType, _) => Datum::Byte(word(bytes)?.try_into().ok()?),
         (_, 1) => Datum::Byte(*bytes.first()?),

@@ -23,6 +23,7 @@ pub fn form(field: Field) -> Form {
     let (kind, length, order) = match field {
         Field::NfProto => (2, 1, Host),
         Field::Ip4Saddr | Field::Ip4Daddr => (7, 4, Network),
+        Field::EtherSaddr => (9, 6, Network),
         Field::Ip6Saddr | Field::Ip6Daddr => (8, 16, Network),
         Field::L4Proto => (12, 1, Network),
         Field::Sport | Field::Dport => (13, 2, Network),
@@ -170,6 +171,7 @@ fn bytes(field: Field, value: &Datum) -> Result<Bytes, Error> {
         (Datum::Interface(name), 16) if wanted.kind == 41 => out.push(&name.0, 16)?,
         (Datum::V4(address), 4) if wanted.order == Order::Network => out.push(&address.octets(), 4)?,
         (Datum::V6(address), 16) if wanted.order == Order::Network => out.push(&address.octets(), 16)?,
+        (Datum::Mac(address), 6) => out.push(address, 6)?,
         (Datum::Byte(byte), 1) => out.push(&[*byte], 1)?,
         (Datum::Port(port), 2) => out.push(&port.to_be_bytes(), 2)?,
         (Datum::Word(word), 4) if wanted.order == Order::Host => out.push(&word.to_ne_bytes(), 4)?,

@@ -79,6 +79,9 @@ fn add_part<'a>(batch: &mut Batch<'a>, table: &'a str, out: &mut nftnl::Rule, pa
             set_bits(out, *mask, *value, &Conntrack::Mark { set: false });
             out.add_expr(&Conntrack::Mark { set: true });
         }
+        Part::MarkFromMap { .. } | Part::CtMarkFromMark { .. } | Part::Tproxy { .. } => {
+            return Err(Error::Inexpressible { what: format!("{part:?}"), why: "it is not encodable yet".into() });
+        }
         Part::Masquerade => out.add_expr(&Masquerade),
         Part::Snat { to } => nat(out, NatDirection::Source, to),
         Part::Dnat { to } => nat(out, NatDirection::Destination, to),

@@ -71,6 +71,7 @@ pub fn compile(checked: &Checked) -> Plan {
         ruleset: Ruleset { tables: vec![table.with_address_sets(context).table()] },
         schedules,
         proxy: proxy::plan(context),
+        proxied: BTreeSet::new(),
         files: crate::services::files(checked),
         units: crate::services::units(checked),
     }

@@ -8,6 +8,8 @@ use super::Context;
 pub const CAPTURED: u32 = 0x2;
 /// Packet mark of the forwarder's raw sockets ([`crate::messages::forwarder::SocketKind::Answers4`]).
 pub const ANSWER: u32 = 0x4;
+/// Packet mark: to be redirected to the port of the forwarder's listener.
+pub const REDIRECTED: u32 = 0x8;
 /// Bits of packet mark and connection mark that hold the mapping's id; 0 is nobody's.
 pub const MAPPING: u32 = 0x00ff_ff00;
 pub const MAPPING_SHIFT: u32 = 8;

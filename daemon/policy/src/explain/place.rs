@@ -36,7 +36,7 @@ pub fn packet(world: &World, query: &Query) -> Result<Packet, BadQuery> {
     if protocol == TCP {
         transport.tcp_flags = query.tcp_flags.unwrap_or(2);
     }
-    Ok(Packet { from, source, destination, own, transport })
+    Ok(Packet { from, source, destination, own, mac: None, transport })
 }
 
 fn family(query: &Query) -> Result<bool, BadQuery> {

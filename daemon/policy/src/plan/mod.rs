@@ -29,6 +29,8 @@ pub struct Plan {
     pub schedules: BTreeMap<Name, Schedule>,
     /// Clients that are carried to upstreams, and by nothing else.
     pub proxy: proxy::Proxy,
+    /// Zones out of which nothing is forwarded: their clients are mapped, or go nowhere.
+    pub proxied: BTreeSet<Name>,
     pub files: BTreeMap<String, File>,
     pub units: BTreeMap<String, UnitState>,
 }
@@ -92,12 +94,16 @@ pub enum RouteSelector {
     FromBox,
     /// `not fwmark VALUE/MASK`: what no rule of ours has let in.
     WithoutMark { mask: u32, value: u32 },
+    /// `fwmark VALUE/MASK`
+    Mark { mask: u32, value: u32 },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RouteAction {
     /// The main table.
     Main,
+    /// Table 100, in which there is one route, `local default dev lo`: delivered here, whatever the destination.
+    Deliver,
     Unreachable,
 }
 

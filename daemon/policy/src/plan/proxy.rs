@@ -78,6 +78,8 @@ pub enum Strategy {
 pub struct Mapping {
     /// Identifies the mapping in packet marks, connection marks and tc classes: 1 to 65,535, by the order of names. Valid for one plan only.
     pub id: u16,
+    /// A mapping that is not enabled gets no permit: its clients go nowhere.
+    pub enabled: bool,
     /// Addresses and prefixes, of both families. No two mappings overlap.
     pub clients: BTreeSet<IpNet>,
     /// Hardware addresses, `02:00:00:00:00:01`; a client that is named so is this mapping's whatever address it uses.

@@ -83,9 +83,11 @@ impl Display for RouteRule {
         match self.selector {
             RouteSelector::FromBox => f.write_str(" from all iif lo")?,
             RouteSelector::WithoutMark { mask, value } => write!(f, " not from all fwmark {value:#x}/{mask:#x}")?,
+            RouteSelector::Mark { mask, value } => write!(f, " from all fwmark {value:#x}/{mask:#x}")?,
         }
         f.write_str(match self.action {
             RouteAction::Main => " lookup main",
+            RouteAction::Deliver => " lookup 100",
             RouteAction::Unreachable => " unreachable",
         })
     }

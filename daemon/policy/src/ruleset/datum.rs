@@ -28,6 +28,7 @@ impl Field {
             Field::SkUid => "meta skuid",
             Field::PktType => "meta pkttype",
             Field::FibDaddrType => "fib daddr type",
+            Field::EtherSaddr => "ether saddr",
         }
     }
 
@@ -54,6 +55,7 @@ impl Field {
             Field::SkUid => "uid",
             Field::PktType => "pkt_type",
             Field::FibDaddrType => "fib_addrtype",
+            Field::EtherSaddr => "ether_addr",
         }
     }
 }
@@ -96,6 +98,7 @@ fn write_datum(f: &mut Formatter<'_>, field: Field, datum: Datum) -> fmt::Result
         Datum::Interface(name) => write!(f, "\"{}\"", name.as_str()),
         Datum::V4(address) => write!(f, "{address}"),
         Datum::V6(address) => write!(f, "{address}"),
+        Datum::Mac([a, b, c, d, e, g]) => write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"),
         Datum::Port(port) => write!(f, "{port}"),
         Datum::Byte(byte) => match symbol(field, byte) {
             Some(symbol) => f.write_str(symbol),
@@ -123,6 +126,7 @@ fn symbol(field: Field, byte: u8) -> Option<&'static str> {
         (Field::FibDaddrType, 1) => "unicast",
         (Field::FibDaddrType, 2) => "local",
         (Field::FibDaddrType, 3) => "broadcast",
+        (Field::FibDaddrType, 4) => "anycast",
         (Field::FibDaddrType, 5) => "multicast",
         (Field::Icmp4Type, 0) => "echo-reply",
         (Field::Icmp4Type, 3) => "destination-unreachable",

@@ -38,7 +38,8 @@ pub struct Set {
     pub maps_to: Option<Maps>,
     /// Elements may be ranges and prefixes (`flags interval`). Elements never overlap.
     pub interval: bool,
-    /// Elements may carry a timeout (`flags timeout`), after which the kernel removes them by itself.
+    /// Elements carry a timeout (`flags timeout`), after which the kernel removes them by itself. They are held and renewed by the applier,
+    /// and are no part of the plan: windows of schedules, permits of mappings.
     pub timeout: bool,
     /// Each element counts its packets and bytes.
     pub counters: bool,
@@ -171,6 +172,20 @@ pub enum Part {
         mask: u32,
         value: u32,
     },
+    /// `meta mark set FIELDS map @map`: the whole mark becomes the element's; without an element the rule ends and the mark stays.
+    MarkFromMap {
+        fields: Vec<Field>,
+        map: String,
+    },
+    /// `ct mark set meta mark & mask`. Nothing happens to a packet without a connection.
+    CtMarkFromMark {
+        mask: u32,
+    },
+    /// `tproxy to :port`, for both families: the packet is given to the transparent socket that listens there. Without one the rule
+    /// ends. TCP or UDP must be settled before it in the rule. No verdict: those follow.
+    Tproxy {
+        port: u16,
+    },
     Masquerade,
     Snat {
         to: NatTarget,
@@ -220,6 +235,7 @@ pub enum Datum {
     Interface(FixedName),
     V4(Ipv4Addr),
     V6(Ipv6Addr),
+    Mac([u8; 6]),
     /// Protocol numbers, ICMP types, families (2 and 10), packet types.
     Byte(u8),
     /// Ports, host order.
@@ -288,8 +304,11 @@ pub enum Field {
     SkUid,
     /// `meta pkttype`: host 0, broadcast 1, multicast 2
     PktType,
-    /// `fib daddr type`: unicast 1, local 2, broadcast 3, multicast 5
+    /// `fib daddr type`: unicast 1, local 2, broadcast 3, anycast 4, multicast 5
     FibDaddrType,
+    /// `ether saddr`. Packets that came through no Ethernet port have none; nft, and so the netlink encoder, first compares
+    /// `meta iiftype` with `ether`.
+    EtherSaddr,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

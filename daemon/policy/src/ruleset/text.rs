@@ -177,7 +177,7 @@ fn fields_of(part: &Part) -> Vec<Field> {
     match part {
         Part::Match { field, .. } | Part::Masked { field, .. } => vec![*field],
         // A concatenation names ports as `th`, which implies nothing, but addresses still imply their family.
-        Part::InSet { fields, .. } | Part::VerdictMap { fields, .. } => {
+        Part::InSet { fields, .. } | Part::VerdictMap { fields, .. } | Part::MarkFromMap { fields, .. } => {
             fields.iter().copied().filter(|field| !matches!(field, Field::Sport | Field::Dport)).collect()
         }
         _ => Vec::new(),
@@ -245,6 +245,10 @@ impl Display for InRule<'_> {
             }
             Part::SetMark { mask, value } => write_set_mark(f, "meta mark", *mask, *value),
             Part::SetCtMark { mask, value } => write_set_mark(f, "ct mark", *mask, *value),
+            Part::MarkFromMap { fields, map } => write!(f, "meta mark set {} map @{map}", self.joined(fields)),
+            Part::CtMarkFromMark { mask: u32::MAX } => f.write_str("ct mark set meta mark"),
+            Part::CtMarkFromMark { mask } => write!(f, "ct mark set meta mark & 0x{mask:08x}"),
+            Part::Tproxy { port } => write!(f, "tproxy to :{port}"),
             Part::Masquerade => f.write_str("masquerade"),
             Part::Snat { to } => write!(f, "snat {to}"),
             Part::Dnat { to } => write!(f, "dnat {to}"),

@@ -1,6 +1,7 @@
 //! One packet's way through the base chains of a hook.
 
 use super::matching::{element, masked, matches};
+use super::packet::{TCP, UDP};
 use super::{Decision, Step, View, World};
 use crate::ruleset::{BasePolicy, ChainKind, Hook, NatTarget, Part, Reject, Rule, Source, Table, Target, Verdict};
 
@@ -114,6 +115,7 @@ impl Walk<'_, '_> {
                             view.asked.insert(set.clone());
                             *open
                         }
+                        None if self.table.sets.get(set)?.timeout => self.world.permits,
                         None => element(view, fields, &self.table.sets.get(set)?.elements)?.is_some(),
                     };
                     if present == *negate {
@@ -129,6 +131,12 @@ impl Walk<'_, '_> {
                 Part::Limit { over: true, .. } => return None,
                 Part::SetMark { mask, value } => view.mark = view.mark & !mask | value,
                 Part::SetCtMark { mask, value } if view.tracked() => view.ct_mark = view.ct_mark & !mask | value,
+                Part::MarkFromMap { fields, map } => {
+                    let Some(Target::Mark(mark)) = element(view, fields, &self.table.sets.get(map)?.elements)??.to else { return None };
+                    view.mark = mark;
+                }
+                Part::CtMarkFromMark { mask } if view.tracked() => view.ct_mark = view.mark & mask,
+                Part::Tproxy { .. } if !self.world.listens || !matches!(view.transport.protocol, TCP | UDP) => return None,
                 Part::Masquerade => return self.nat(chain, rule, Nat::Masquerade),
                 Part::Snat { to } => return self.nat(chain, rule, Nat::Snat(*to)),
                 Part::Dnat { to } => return self.nat(chain, rule, Nat::Dnat(*to)),
@@ -143,6 +151,8 @@ impl Walk<'_, '_> {
                 | Part::Limit { .. }
                 | Part::Counter
                 | Part::Log { .. }
+                | Part::CtMarkFromMark { .. }
+                | Part::Tproxy { .. }
                 | Part::SetCtMark { .. } => {}
             }
         }

@@ -100,20 +100,21 @@ impl Fib {
         (0..=longest).rev().find_map(covering).cloned().unwrap_or_default()
     }
 
-    /// Whether the routing rules lead a packet with this mark to the main table, after the local table had nothing for it.
-    pub fn rules_permit(&self, mark: u32, from_box: bool) -> bool {
+    /// Where the routing rules lead a packet with this mark, after the local table had nothing for it.
+    pub fn action(&self, mark: u32, from_box: bool) -> RouteAction {
         let matches = |selector: &RouteSelector| match selector {
             RouteSelector::FromBox => from_box,
             RouteSelector::WithoutMark { mask, value } => mark & mask != *value,
+            RouteSelector::Mark { mask, value } => mark & mask == *value,
         };
-        self.rules.iter().find(|(selector, _)| matches(selector)).is_none_or(|(_, action)| *action == RouteAction::Main)
+        self.rules.iter().find(|(selector, _)| matches(selector)).map_or(RouteAction::Main, |(_, action)| action.clone())
     }
 
     /// Whether the reverse-path test of a forwarded packet ends in a routing rule that refuses it.
     pub fn reverse_rules_permit(&self, port: &IfName, mark: u32, forwarded: bool) -> bool {
         let mark = if self.reverse_path_by_mark.contains(port) { mark } else { 0 };
         // fib_validate_source looks up as if from loopback, unless the packet is to be forwarded.
-        self.rules_permit(mark, !forwarded)
+        self.action(mark, !forwarded) == RouteAction::Main
     }
 
     pub fn leased(&self, ipv6: bool) -> &BTreeSet<IfName> {

@@ -29,6 +29,7 @@ pub fn value(view: &View, field: Field) -> Option<Datum> {
         Field::SkUid => Datum::Word(view.user?),
         Field::PktType => Datum::Byte(view.packet_type()),
         Field::FibDaddrType => Datum::Byte(view.kind as u8),
+        Field::EtherSaddr => Datum::Mac(view.mac?),
     })
 }
 
@@ -90,6 +91,7 @@ pub fn number(datum: Datum) -> u128 {
         Datum::Interface(name) => u128::from_be_bytes(name.0),
         Datum::V4(v4) => bits(IpAddr::V4(v4)),
         Datum::V6(v6) => u128::from(v6),
+        Datum::Mac(octets) => octets.iter().fold(0, |number, octet| number << 8 | u128::from(*octet)),
         Datum::Byte(byte) => u128::from(byte),
         Datum::Port(port) => u128::from(port),
         Datum::Word(word) => u128::from(word),

@@ -24,7 +24,7 @@ pub use fib::{AddressType, Fib, Hop};
 pub use packet::{Ingress, Packet, Transport};
 
 use crate::name::IfName;
-use crate::plan::Plan;
+use crate::plan::{Plan, RouteAction};
 use crate::ruleset::{Base, Hook, Reject, Source, Table};
 
 /// A plan made ready for packets.
@@ -33,6 +33,10 @@ pub struct World<'a> {
     pub fib: Fib,
     /// For each schedule's set, whether its element is there.
     pub schedules: BTreeMap<&'a str, bool>,
+    /// Whether mappings have their permits.
+    pub permits: bool,
+    /// Whether the transparent sockets of the plan's rules are there.
+    pub listens: bool,
 }
 
 /// What happened to a packet.
@@ -116,6 +120,8 @@ pub struct View<'a> {
     pub ct_mark: u32,
     /// The user of the sending socket, of what the box itself sends: root.
     pub user: Option<u32>,
+    /// The hardware address of the sender, where it is known.
+    pub mac: Option<[u8; 6]>,
     asked: BTreeSet<String>,
 }
 
@@ -138,11 +144,11 @@ impl View<'_> {
 }
 
 impl<'a> World<'a> {
-    /// At this minute of the week, or with every schedule's window closed.
+    /// At this minute of the week, or with every schedule's window closed; mapped clients are let in.
     pub fn of(plan: &'a Plan, minute: Option<u16>) -> Self {
         let open = |schedule: &crate::plan::Schedule| minute.is_some_and(|now| schedule.open.iter().any(|w| (w.from..w.to).contains(&now)));
         let schedules = plan.schedules.values().map(|schedule| (schedule.set.as_str(), open(schedule))).collect();
-        World { plan, fib: Fib::of(plan), schedules }
+        World { plan, fib: Fib::of(plan), schedules, permits: true, listens: true }
     }
 
     /// In the kernel's order: by priority, equal ones as they were added.
@@ -179,6 +185,7 @@ impl<'a> World<'a> {
             ct_status: 0,
             ct_mark: 0,
             user: iif.is_none().then_some(0),
+            mac: packet.mac,
             asked: BTreeSet::new(),
         };
         let mut way = Way { world: self, trace: Vec::new(), translations: Vec::new(), source: Seen::Kept };
@@ -224,11 +231,18 @@ impl<'w> Way<'w> {
             }
             return self.deliver(Hook::Input, Egress::Box, view);
         }
+        let action = fib.action(view.mark, false);
+        if action == RouteAction::Deliver {
+            if let Some(words) = refused_by_routing(fib, port, view, None) {
+                return dropped(Hook::Prerouting, Some(Egress::Box), words);
+            }
+            return self.deliver(Hook::Input, Egress::Box, view);
+        }
         let forwarding = if view.ipv6() { fib.forwarding6 } else { fib.forwarding4 };
         if !forwarding {
             return dropped(Hook::Forward, None, "the box does not forward this family");
         }
-        if !fib.rules_permit(view.mark, false) {
+        if action != RouteAction::Main {
             return dropped(Hook::Prerouting, None, "a routing rule refuses it: nothing has let it in");
         }
         let out = match fib.hops(view.destination, Some(port)).first() {
@@ -248,7 +262,7 @@ impl<'w> Way<'w> {
         if view.kind == AddressType::Local {
             return self.deliver(Hook::Output, Egress::Box, view);
         }
-        if !fib.rules_permit(0, true) {
+        if fib.action(0, true) != RouteAction::Main {
             return dropped(Hook::Output, None, "a routing rule refuses it");
         }
         match fib.hops(view.destination, None).first() {

@@ -23,6 +23,8 @@ pub struct Packet {
     pub destination: IpAddr,
     /// The destination is an address of the box that the plan does not know: a leased one, or a link-local one.
     pub own: bool,
+    /// The hardware address that it came from, where it matters.
+    pub mac: Option<[u8; 6]>,
     pub transport: Transport,
 }
 

@@ -45,7 +45,9 @@ pub fn masked(space: &mut Space, facts: &Facts, class: Class, field: Field, mask
         Field::FibDaddrType => kinds_where(space, facts, &|kind| holds(u32::from(kind))),
         Field::PktType => packet_types_where(space, facts, &|kind| holds(u32::from(kind))),
         Field::SkUid => space.free(Free::User(format!("& {mask} == {value}"))),
-        Field::IifName | Field::OifName | Field::Ip4Saddr | Field::Ip4Daddr | Field::Ip6Saddr | Field::Ip6Daddr => return Set::EMPTY,
+        Field::IifName | Field::OifName | Field::Ip4Saddr | Field::Ip4Daddr | Field::Ip6Saddr | Field::Ip6Daddr | Field::EtherSaddr => {
+            return Set::EMPTY;
+        }
     };
     negated_if(space, facts, op == Op::Ne, &[field], found)
 }
@@ -87,6 +89,10 @@ fn guard(space: &mut Space, facts: &Facts, fields: &[Field]) -> Set {
             Field::Icmp6Type => space.protocols(&[ICMPV6]),
             Field::CtStatus | Field::CtMark => facts.state(NEW),
             Field::SkUid => space.the_box(IIF),
+            Field::EtherSaddr => {
+                let from_box = space.the_box(IIF);
+                space.bdd.not(from_box)
+            }
             _ => continue,
         };
         all = space.bdd.and(all, has);
@@ -117,6 +123,7 @@ fn spans_of(space: &mut Space, facts: &Facts, class: Class, field: Field, spans:
         Field::Mark => constant(any(Datum::Word(class.mark))),
         Field::SkUid => space.free(Free::User(format!("{spans:?}"))),
         Field::PktType => packet_types_where(space, facts, &|kind| any(Datum::Byte(kind))),
+        Field::EtherSaddr => hardware(space, spans),
         Field::FibDaddrType => kinds_where(space, facts, &|kind| any(Datum::Byte(kind))),
     }
 }
@@ -130,6 +137,17 @@ fn names(space: &mut Space, at: Var, spans: &[Span]) -> Set {
     for span in spans {
         if let Span::One(Datum::Interface(name)) = span {
             found.push(space.port(at, name.as_str()));
+        }
+    }
+    space.bdd.any(&found)
+}
+
+/// From one of these hardware addresses.
+fn hardware(space: &mut Space, spans: &[Span]) -> Set {
+    let mut found = Vec::new();
+    for span in spans {
+        if let Span::One(Datum::Mac(mac)) = span {
+            found.push(space.free(Free::Hardware(*mac)));
         }
     }
     space.bdd.any(&found)

@@ -8,6 +8,7 @@ use super::fields::Class;
 use super::summary::Summaries;
 use super::{DESTINATION, FREE, Free, IIF, IPV6, OIF, OWN, PORT, SOURCE, Set, Space, Var};
 use crate::name::IfName;
+use crate::plan::RouteAction;
 use crate::ruleset::{BasePolicy, ChainKind, Hook};
 use crate::simulate::packet::bits;
 use crate::simulate::{AddressType, Exit, Nat, World, conntrack};
@@ -181,9 +182,15 @@ impl Pipe<'_, '_> {
         let forward_reverse = self.reverse(stream.class.mark, true);
         let families = (if fib.forwarding4 { Set::ALL } else { Set::EMPTY }, if fib.forwarding6 { Set::ALL } else { Set::EMPTY });
         let forwarding = self.space.bdd.node(IPV6, families.0, families.1);
-        let away = match fib.rules_permit(stream.class.mark, false) {
-            true => self.space.and(&[away, routes, self.facts.forwardable, forwarding, forward_reverse]),
-            false => Set::EMPTY,
+        let action = fib.action(stream.class.mark, false);
+        let captured = match action {
+            RouteAction::Deliver => self.space.and(&[away, to_box, local_reverse]),
+            _ => Set::EMPTY,
+        };
+        let local = self.space.bdd.or(local, captured);
+        let away = match action {
+            RouteAction::Main => self.space.and(&[away, routes, self.facts.forwardable, forwarding, forward_reverse]),
+            _ => Set::EMPTY,
         };
         [(Hook::Input, local), (Hook::Forward, away)]
             .into_iter()
@@ -209,9 +216,9 @@ impl Pipe<'_, '_> {
         let to_box = self.space.the_box(OIF);
         let local = self.facts.kind(self.space, &[AddressType::Local]);
         let here = self.space.bdd.and(local, to_box);
-        let away = match self.world.fib.rules_permit(0, true) {
-            true => self.space.bdd.minus(self.facts.routes, local),
-            false => Set::EMPTY,
+        let away = match self.world.fib.action(0, true) {
+            RouteAction::Main => self.space.bdd.minus(self.facts.routes, local),
+            _ => Set::EMPTY,
         };
         let either = self.space.bdd.or(here, away);
         let set = self.space.and(&[from_box, self.facts.possible, either]);

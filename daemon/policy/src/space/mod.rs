@@ -11,7 +11,7 @@ mod fields;
 pub mod flow;
 mod summary;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -54,12 +54,20 @@ pub enum Free {
     Limit { chain: String, rule: usize },
     /// A condition on who owns the sending socket.
     User(String),
+    /// The applier holds an element of this mark in the set.
+    Permit { set: String, mark: u32 },
+    /// A transparent socket listens on this port.
+    Listens(u16),
+    /// The packet came from this hardware address.
+    Hardware([u8; 6]),
 }
 
 pub struct Space {
     pub bdd: Bdd,
     ports: Vec<IfName>,
     free: Vec<Free>,
+    /// Where each stands in `free`.
+    numbers: BTreeMap<Free, usize>,
 }
 
 /// Enough for 10,000 rules over hosts; about 100 MB at the very most, given back when the proof ends.
@@ -75,12 +83,12 @@ impl Space {
     }
 
     pub fn with_limit(ports: Vec<IfName>, nodes: usize) -> Self {
-        Space { bdd: Bdd::new(nodes), ports, free: Vec::new() }
+        Space { bdd: Bdd::new(nodes), ports, free: Vec::new(), numbers: BTreeMap::new() }
     }
 
     pub fn free(&mut self, what: Free) -> Set {
-        let index = self.free.iter().position(|known| *known == what).unwrap_or_else(|| {
-            self.free.push(what);
+        let index = *self.numbers.entry(what).or_insert_with_key(|what| {
+            self.free.push(what.clone());
             self.free.len() - 1
         });
         self.bdd.var(FREE + index as Var)
@@ -185,6 +193,10 @@ impl Space {
             source: address(ipv6, number(SOURCE, 128)),
             destination: address(ipv6, number(DESTINATION, 128)),
             own: number(OWN, 1) == 1,
+            mac: path.iter().filter(|(_, value)| *value).find_map(|(var, _)| match self.free.get(usize::from(var.checked_sub(FREE)?)) {
+                Some(Free::Hardware(mac)) => Some(*mac),
+                _ => None,
+            }),
             transport: Transport {
                 protocol,
                 source_port: number(SOURCE_PORT, 16) as u16,

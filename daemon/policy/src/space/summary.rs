@@ -12,6 +12,7 @@ use super::facts::Facts;
 use super::fields::{self, Class};
 use super::{Free, Set, Space};
 use crate::ruleset::{Element, Part, Rule, Table, Target, Verdict};
+use crate::simulate::packet::{TCP, UDP};
 use crate::simulate::{Exit, Nat, World};
 
 pub type Summary = Rc<BTreeMap<(Exit, Class), Set>>;
@@ -66,8 +67,7 @@ impl<'a> Summaries<'a> {
         for (number, rule) in chain.rules.iter().enumerate() {
             let classes: Vec<Class> = walk.live.iter().filter(|(_, live)| !live.set.is_empty()).map(|(class, _)| *class).collect();
             for class in classes {
-                let (matched, after, end) = self.rule(space, facts, table, (name, number), rule, class);
-                if !matched.is_empty() {
+                for (matched, after, end) in self.rule(space, facts, table, (name, number), rule, class) {
                     self.follow(space, facts, table, &mut walk, class, matched, after, end, depth);
                 }
             }
@@ -127,10 +127,12 @@ impl<'a> Summaries<'a> {
 
     /// The packets that a rule matches by itself, whatever stands before it.
     pub fn matched(&mut self, space: &mut Space, facts: &Facts, table: &Table, place: (&str, usize), rule: &Rule) -> Set {
-        self.rule(space, facts, table, place, rule, Class::default()).0
+        let found: Vec<Set> =
+            self.rule(space, facts, table, place, rule, Class::default()).into_iter().map(|(matched, _, _)| matched).collect();
+        space.bdd.any(&found)
     }
 
-    /// Which packets the rule matches, their class after its statements, and where they go.
+    /// Which packets the rule matches, their class after its statements, and where they go. A mark from a map makes several classes of one.
     fn rule<'r>(
         &mut self,
         space: &mut Space,
@@ -139,16 +141,50 @@ impl<'a> Summaries<'a> {
         place: (&str, usize),
         rule: &'r Rule,
         class: Class,
+    ) -> Vec<(Set, Class, End<'r>)> {
+        let mut found = Vec::new();
+        let mut open = vec![(Set::ALL, class, &rule.parts[..])];
+        while let Some((matched, class, parts)) = open.pop() {
+            let Some((index, fields, map)) = parts.iter().enumerate().find_map(|(index, part)| match part {
+                Part::MarkFromMap { fields, map } => Some((index, fields, map)),
+                _ => None,
+            }) else {
+                let (these, after, end) = self.steps(space, facts, table, place, parts, class);
+                found.push((space.bdd.and(matched, these), after, end));
+                continue;
+            };
+            let (these, after, _) = self.steps(space, facts, table, place, &parts[..index], class);
+            let matched = space.bdd.and(matched, these);
+            for (mark, set) in marks(space, facts, table, after, fields, map) {
+                let these = space.bdd.and(matched, set);
+                open.push((these, Class { mark, ..after }, &parts[index + 1..]));
+            }
+        }
+        found.retain(|(matched, _, _)| !matched.is_empty());
+        found
+    }
+
+    /// The parts of a rule that lead all packets of a class the same way.
+    fn steps<'r>(
+        &mut self,
+        space: &mut Space,
+        facts: &Facts,
+        table: &'r Table,
+        place: (&str, usize),
+        parts: &'r [Part],
+        class: Class,
     ) -> (Set, Class, End<'r>) {
         let mut matched = Set::ALL;
         let mut after = class;
-        for part in &rule.parts {
+        for part in parts {
             let step = match part {
                 Part::Match { field, op, to } => fields::matches(space, facts, after, *field, *op, to),
                 Part::Masked { field, mask, op, value } => fields::masked(space, facts, after, *field, *mask, *op, *value),
                 Part::InSet { fields, negate, set } => {
-                    let inside = match self.world.schedules.contains_key(set.as_str()) {
-                        true => space.free(Free::Schedule(set.clone())),
+                    let inside = match table.sets.get(set).is_some_and(|set| set.timeout) {
+                        true if self.world.schedules.contains_key(set.as_str()) => space.free(Free::Schedule(set.clone())),
+                        // Whether there is an element is asked anew for each mark.
+                        true => space.free(Free::Permit { set: set.clone(), mark: after.mark }),
                         false => self.set(space, facts, table, after, fields, set),
                     };
                     fields::negated_if(space, facts, *negate, fields, inside)
@@ -166,7 +202,16 @@ impl<'a> Summaries<'a> {
                     after.ct_mark = after.ct_mark & !mask | value;
                     continue;
                 }
-                Part::Counter | Part::Log { .. } => continue,
+                Part::CtMarkFromMark { mask } => {
+                    after.ct_mark = after.mark & mask;
+                    continue;
+                }
+                Part::Tproxy { port } => {
+                    let listens = space.free(Free::Listens(*port));
+                    let protocols = space.protocols(&[TCP, UDP]);
+                    space.bdd.and(listens, protocols)
+                }
+                Part::MarkFromMap { .. } | Part::Counter | Part::Log { .. } => continue,
                 Part::Masquerade => return (matched, after, End::Exit(Exit::Nat(Nat::Masquerade))),
                 Part::Snat { to } => return (matched, after, End::Exit(Exit::Nat(Nat::Snat(*to)))),
                 Part::Dnat { to } => return (matched, after, End::Exit(Exit::Nat(Nat::Dnat(*to)))),
@@ -192,6 +237,25 @@ impl<'a> Summaries<'a> {
         self.keys.insert(key, set);
         set
     }
+}
+
+/// Which packets get each mark of a map. A sender's hardware address is not part of the space; whether it is a certain one is a free bit.
+fn marks(space: &mut Space, facts: &Facts, table: &Table, class: Class, fields: &[crate::ruleset::Field], map: &str) -> Vec<(u32, Set)> {
+    let mut groups: BTreeMap<u32, Vec<&[crate::ruleset::Span]>> = BTreeMap::new();
+    for element in table.sets.get(map).map_or(&[][..], |set| &set.elements) {
+        if let Some(Target::Mark(mark)) = &element.to {
+            groups.entry(*mark).or_default().push(&element.key);
+        }
+    }
+    // Free bits do not exclude each other, as addresses do; a packet goes one way all the same.
+    let mut earlier = Set::EMPTY;
+    let mut found = Vec::new();
+    for (mark, keys) in groups {
+        let set = fields::keys(space, facts, class, fields, &keys);
+        found.push((mark, space.bdd.minus(set, earlier)));
+        earlier = space.bdd.or(earlier, set);
+    }
+    found
 }
 
 /// Which packets each verdict of a map is for.

@@ -15,7 +15,7 @@ pub fn packet(random: &mut Random) -> Packet {
     let source = if random.chance(75) { at_home(random, at, six) } else { anywhere(random, six) };
     let destination = anywhere(random, six);
     let transport = transport(random, six);
-    Packet { from: Ingress::Interface(IfName::try_from(at.name).unwrap()), source, destination, own: false, transport }
+    Packet { from: Ingress::Interface(IfName::try_from(at.name).unwrap()), source, destination, own: false, mac: None, transport }
 }
 
 fn at_home(random: &mut Random, port: &Port, six: bool) -> IpAddr {

@@ -66,6 +66,7 @@ fn place(field: Field) -> Option<(i32, u32, u32)> {
     const NETWORK: i32 = libc::NFT_PAYLOAD_NETWORK_HEADER;
     const TRANSPORT: i32 = libc::NFT_PAYLOAD_TRANSPORT_HEADER;
     Some(match field {
+        Field::EtherSaddr => (libc::NFT_PAYLOAD_LL_HEADER, 6, 6),
         Field::Ip4Saddr => (NETWORK, 12, 4),
         Field::Ip4Daddr => (NETWORK, 16, 4),
         Field::Ip6Saddr => (NETWORK, 8, 16),
