@@ -22,6 +22,7 @@ mod netlink;
 pub mod nft;
 pub mod routes;
 pub mod rules;
+pub mod sockets;
 pub mod stats;
 pub mod sysctl;
 

@@ -6,5 +6,6 @@ mod encoding;
 mod living;
 mod random;
 mod routing;
+mod sockets;
 mod space;
 mod takeover;
