@@ -258,7 +258,7 @@ mod tests {
             let (mut desk, mut peer) = connected();
             peer.write_all(garbage).unwrap();
             assert_eq!(desk.link.turn(NOW), [Heard::Disconnected]);
-            desk.connect();
+            let _next = desk.connect();
             assert!(matches!(desk.link.turn(NOW)[..], [Heard::Connected(_)]));
         }
     }
@@ -284,12 +284,11 @@ mod tests {
         let (mut desk, _peer) = connected();
         let why = "x".repeat(1 << 20);
         let message = ToForwarder::End { mappings: vec![], why };
-        let begun = Instant::now();
         assert!(desk.link.say(&message, NOW).is_empty());
         assert_eq!(desk.link.turn(NOW + PATIENCE), [Heard::Disconnected]);
         let (mut desk, _peer) = connected();
         let gave_up = (0..100).any(|_| desk.link.say(&message, NOW) == [Heard::Disconnected]);
-        assert!(gave_up && begun.elapsed() < Duration::from_secs(5));
+        assert!(gave_up, "it keeps everything");
     }
 
     #[test]

@@ -12,14 +12,14 @@ mod permits;
 mod proof;
 mod record;
 #[cfg(test)]
-mod samples;
+pub mod samples;
 mod secrets;
 mod sockets;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -388,6 +388,6 @@ pub fn alike(before: &Proxy, after: &Proxy, name: &Name) -> bool {
     same_settings && group(before) == group(after) && members(after, name).iter().all(same_upstream)
 }
 
-fn open_sockets() -> Result<Vec<std::os::fd::OwnedFd>, String> {
-    Ok(vec![])
+fn open_sockets() -> Result<Vec<OwnedFd>, String> {
+    kernel::sockets::for_the_forwarder().map_err(|error| crate::gate::told(&error))
 }

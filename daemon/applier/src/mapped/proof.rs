@@ -91,9 +91,9 @@ impl Proof {
 
 /// Mappings that differ from what stood before, in themselves or in what they lead to. One that is switched off has nothing to prove.
 pub fn to_prove(before: Option<&Proxy>, after: &Proxy) -> BTreeSet<Name> {
-    let is_off = |name: &Name| after.mappings[name].schedule.as_ref().is_some_and(|schedule| schedule.open.is_empty());
     let is_known = |name: &Name| before.is_some_and(|before| alike(before, after, name));
-    after.mappings.keys().filter(|name| !is_off(name) && !is_known(name)).cloned().collect()
+    let changed = after.mappings.iter().filter(|(name, mapping)| mapping.enabled && !is_known(name));
+    changed.map(|(name, _)| name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -158,8 +158,7 @@ mod tests {
         after.mappings.get_mut(&name("one")).unwrap().id = 9;
         assert_eq!(to_prove(Some(&before), &after), BTreeSet::new(), "a number is not a setting");
         let mut after = before.clone();
-        let never = policy::plan::proxy::MappingSchedule { timezone: "UTC".into(), open: vec![] };
-        after.mappings.get_mut(&name("one")).unwrap().schedule = Some(never);
+        after.mappings.get_mut(&name("one")).unwrap().enabled = false;
         assert_eq!(to_prove(Some(&before), &after), BTreeSet::new());
     }
 }

@@ -48,6 +48,7 @@ pub fn mapping(id: u16, clients: &str, via: Via) -> Mapping {
         dns: Dns::Drop,
         quota: Quota::default(),
         schedule: None,
+        enabled: true,
     }
 }
 

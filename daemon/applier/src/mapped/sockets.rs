@@ -1,10 +1,7 @@
 //! The sockets that the forwarder carries by: opened once and kept, so that a forwarder that is restarted gets the same queues.
 
-use std::io::{IoSlice, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 /// Opens them, in the order of `policy::messages::forwarder::SOCKETS`, worker by worker.
 type Open = fn() -> Result<Vec<OwnedFd>, String>;
@@ -30,17 +27,8 @@ impl Sockets {
     /// `message` and the sockets with it, at once: nothing was sent over this stream before, so there is room.
     pub fn send(&mut self, stream: &UnixStream, message: &[u8]) -> Result<(), String> {
         self.ensure()?;
-        if self.opened.is_empty() {
-            return (&*stream).write_all(message).map_err(|error| error.to_string());
-        }
-        let numbers: Vec<RawFd> = self.opened.iter().map(AsRawFd::as_raw_fd).collect();
-        let rights = [ControlMessage::ScmRights(&numbers)];
-        let sent = sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(message)], &rights, MsgFlags::MSG_NOSIGNAL, None);
-        match sent {
-            Ok(count) if count == message.len() => Ok(()),
-            Ok(_) => Err("it did not take them".into()),
-            Err(error) => Err(error.to_string()),
-        }
+        let sockets: Vec<BorrowedFd> = self.opened.iter().map(AsFd::as_fd).collect();
+        kernel::sockets::hand_over(stream, message, &sockets).map_err(|error| error.to_string())
     }
 
     fn ensure(&mut self) -> Result<(), String> {

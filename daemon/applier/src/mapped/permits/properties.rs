@@ -36,14 +36,14 @@ const MONTHLY: u64 = 300;
 fn deed() -> impl Strategy<Value = Deed> {
     let status = prop::sample::select(vec![HealthStatus::Unknown, HealthStatus::Healthy, HealthStatus::Degraded, HealthStatus::Failed]);
     prop_oneof![
-        3 => (any::<bool>(), any::<bool>()).prop_map(|(off, unproven)| Deed::Stands { off: off && unproven, unproven }),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(off, unproven)| Deed::Stands { off: off && unproven, unproven }),
         1 => Just(Deed::LockDown),
         1 => Just(Deed::Repair),
-        4 => Just(Deed::Connect),
+        1 => Just(Deed::Connect),
         1 => Just(Deed::Disconnect),
-        6 => prop::bool::weighted(0.2).prop_map(|old| Deed::Became { old }),
+        4 => prop::bool::weighted(0.2).prop_map(|old| Deed::Became { old }),
         8 => (prop::bool::weighted(0.1), 0..3_usize, prop::option::weighted(0.8, 0..3_usize)).prop_map(|(old, mapping, up)| Deed::State { old, mapping, up }),
-        8 => (prop::bool::weighted(0.1), 0..3_usize, prop::option::weighted(0.8, 0..3_usize), status)
+        12 => (prop::bool::weighted(0.1), 0..3_usize, prop::option::weighted(0.8, 0..3_usize), status)
             .prop_map(|(old, upstream, exit, status)| Deed::Health { old, upstream, exit, status }),
         1 => (0..3_usize).prop_map(Deed::Own),
         3 => prop::bool::weighted(0.8).prop_map(Deed::Secret),
@@ -82,7 +82,8 @@ fn timed(off: bool) -> Proxy {
     many.quota = Quota { daily: Some(DAILY), monthly: Some(MONTHLY), ..Quota::default() };
     // Every second five minutes.
     let open = (0..2016).step_by(2).map(|slot| Window { from: slot * 5, to: slot * 5 + 5 }).collect();
-    many.schedule = Some(MappingSchedule { timezone: "UTC".into(), open: if off { vec![] } else { open } });
+    many.schedule = Some(MappingSchedule { timezone: "UTC".into(), open });
+    many.enabled = !off;
     proxy
 }
 
@@ -107,6 +108,14 @@ impl World {
             fails: false,
             granted: 0,
         }
+    }
+
+    /// Most of the time something stands and somebody carries.
+    fn begun() -> World {
+        let mut world = World::new();
+        let deeds = [Deed::Secret(true), Deed::Stands { off: false, unproven: false }, Deed::Connect, Deed::Became { old: false }];
+        deeds.iter().for_each(|deed| world.act(deed));
+        world
     }
 
     fn act(&mut self, deed: &Deed) {
@@ -263,8 +272,7 @@ impl World {
         if mapping == "many" {
             (self.used.today < DAILY).then_some(()).ok_or("the day's quota is spent")?;
             (self.used.this_month < MONTHLY).then_some(()).ok_or("the month's quota is spent")?;
-            let schedule = proxy.mappings[&name(mapping)].schedule.as_ref().unwrap();
-            (!schedule.open.is_empty()).then_some(()).ok_or("it is off")?;
+            proxy.mappings[&name(mapping)].enabled.then_some(()).ok_or("it is off")?;
             // 1970 began on a Thursday; the pattern of ten minutes is the same every day.
             (self.now.wall / 60_000 % 10 < 5).then_some(()).ok_or("its time is over")?;
         }
@@ -285,11 +293,11 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, ..ProptestConfig::default() })]
 
     #[test]
     fn the_kernel_lets_in_exactly_whom_everything_speaks_for(deeds in prop::collection::vec(deed(), 1..80)) {
-        let mut world = World::new();
+        let mut world = World::begun();
         for deed in &deeds {
             world.act(deed);
             world.check();
@@ -304,7 +312,7 @@ fn the_deeds_do_lead_to_permits() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let stories = (0..200).map(|_| prop::collection::vec(deed(), 80).new_tree(&mut runner).unwrap().current());
     let granted = stories.filter(|deeds| {
-        let mut world = World::new();
+        let mut world = World::begun();
         deeds.iter().for_each(|deed| world.act(deed));
         world.granted > 0
     });

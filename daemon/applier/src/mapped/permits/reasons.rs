@@ -20,6 +20,9 @@ impl Permits {
         let proxy = &*carried.proxy;
         let members = members(proxy, name);
         let used = self.used.get(name).copied().unwrap_or_default();
+        if !mapping.enabled {
+            return Some(Blocked::Disabled);
+        }
         if mapping.schedule.is_some() && open.is_none() {
             return Some(Blocked::Schedule);
         }
@@ -119,6 +122,7 @@ pub(super) fn told(blocked: &Blocked) -> String {
         Blocked::DailyQuota => "the day's quota is spent".into(),
         Blocked::MonthlyQuota => "the month's quota is spent".into(),
         Blocked::Schedule => "its time is over".into(),
+        Blocked::Disabled => "it is not enabled".into(),
         Blocked::SecretMissing { name } => format!("the secret {name} is not set"),
     }
 }

@@ -141,7 +141,7 @@ fn a_schedule_opens_and_closes_and_the_kernel_never_keeps_a_permit_beyond_it() {
     assert_eq!(effects[0], Effect::Grant { id: 1, lasts: Duration::from_secs(60) });
     assert_eq!(permits.handle([], at(50)), [Effect::Grant { id: 1, lasts: Duration::from_secs(10) }]);
     assert_eq!(withdrawn(&permits.handle([], at(60))), Some("its time is over"));
-    timed.mappings.get_mut(&name("one")).unwrap().schedule = schedule(vec![]);
+    timed.mappings.get_mut(&name("one")).unwrap().enabled = false;
     assert!(!ready(timed).1.contains(&grant(1)), "switched off");
 }
 
