@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use policy::ruleset::{Datum, Element, Field, FixedName, Maps, NatTarget, Op, Operand, Part, Per, Reject, Rule, Span, Target, Verdict};
 
-use super::expr::VERDICT;
+use super::expr::{FIRST, VERDICT};
 use super::facts::{ElementFacts, RuleFacts, SetFacts, is_anonymous};
 use super::field::{self, form};
+use super::rule::ETHERNET;
 use super::set::{INTERVAL_END, Shape, nfta};
 use crate::netlink::Attributes;
 
@@ -24,7 +25,7 @@ pub fn rule_text(rule: &RuleFacts, sets: &Sets) -> String {
 /// The parts that a row of expressions stands for; `Err` names the first expression that we would not have written.
 pub fn parts(expressions: &[u8], sets: &Sets) -> Result<Vec<Part>, String> {
     let mut reader =
-        Reader { sets, parts: Vec::new(), loaded: Vec::new(), mask: None, from: None, values: BTreeMap::new(), protocol: None };
+        Reader { sets, parts: Vec::new(), loaded: Vec::new(), mask: None, from: None, values: BTreeMap::new(), found: None, link_type: false, protocol: None };
     for (_, one) in Attributes(expressions) {
         let name = Attributes(one).text(nfta::EXPR_NAME).unwrap_or_default();
         reader.read(name, Attributes(one).inside(nfta::EXPR_DATA)).ok_or_else(|| format!("{name} expression"))?;
@@ -43,6 +44,10 @@ struct Reader<'a> {
     from: Option<Vec<u8>>,
     /// Constants in registers.
     values: BTreeMap<u32, Vec<u8>>,
+    /// The map whose element is in the first register, and what was looked up in it.
+    found: Option<(Vec<Field>, String)>,
+    /// The kind of link was loaded, to be compared with Ethernet's.
+    link_type: bool,
     /// The layer 4 protocol that was compared for, which tells ICMP from ICMPv6.
     protocol: Option<u8>,
 }
@@ -81,6 +86,10 @@ impl Reader<'_> {
             }
             "masq" if data.0.is_empty() => self.parts.push(Part::Masquerade),
             "nat" => self.nat(data)?,
+            "tproxy" if data.be32(1)? == libc::NFPROTO_UNSPEC as u32 && data.get(2).is_none() => {
+                let port = self.values.remove(&data.be32(3)?)?;
+                self.parts.push(Part::Tproxy { port: u16::from_be_bytes(port.try_into().ok()?) });
+            }
             "redir" => {
                 let port = data.be32(1).and_then(|register| self.values.remove(&register)).and_then(|port| port.try_into().ok());
                 self.parts.push(Part::Redirect { port: port.map(u16::from_be_bytes) });
@@ -96,6 +105,10 @@ impl Reader<'_> {
     }
 
     fn meta_or_ct(&mut self, name: &str, data: Attributes) -> Option<()> {
+        if (name, data.be32(2)? as i32) == ("meta", libc::NFT_META_IIFTYPE) {
+            self.link_type = true;
+            return Some(());
+        }
         let field = match (name, data.be32(2)? as i32) {
             ("meta", libc::NFT_META_IIFNAME) => Field::IifName,
             ("meta", libc::NFT_META_OIFNAME) => Field::OifName,
@@ -114,6 +127,16 @@ impl Reader<'_> {
             self.loaded.push((field, form(field).length));
             return Some(());
         };
+        if let Some((fields, map)) = self.found.take() {
+            self.parts.push((field == Field::Mark).then_some(Part::MarkFromMap { fields, map })?);
+            return Some(());
+        }
+        if field == Field::CtMark && matches!(self.loaded[..], [(Field::Mark, _)]) {
+            self.loaded.clear();
+            let mask = self.mask.take().map_or(Some(u32::MAX), |(mask, _)| word(&mask))?;
+            self.parts.push(Part::CtMarkFromMark { mask });
+            return Some(());
+        }
         let (mask, value) = match self.values.remove(&register) {
             Some(value) => (u32::MAX, word(&value)?),
             None => {
@@ -128,6 +151,7 @@ impl Reader<'_> {
 
     fn header_field(&self, base: i32, offset: u32, length: usize) -> Option<Field> {
         Some(match (base, offset, length) {
+            (libc::NFT_PAYLOAD_LL_HEADER, 6, 6) => Field::EtherSaddr,
             (libc::NFT_PAYLOAD_NETWORK_HEADER, 12, ..=4) => Field::Ip4Saddr,
             (libc::NFT_PAYLOAD_NETWORK_HEADER, 16, ..=4) => Field::Ip4Daddr,
             (libc::NFT_PAYLOAD_NETWORK_HEADER, 8, ..=16) => Field::Ip6Saddr,
@@ -149,6 +173,10 @@ impl Reader<'_> {
     }
 
     fn compare(&mut self, op: i32, bytes: &[u8]) -> Option<()> {
+        // Comes before every Ethernet address, and is not said in words.
+        if std::mem::take(&mut self.link_type) {
+            return (op == libc::NFT_CMP_EQ && bytes == ETHERNET.to_ne_bytes()).then_some(());
+        }
         let op = match op {
             libc::NFT_CMP_EQ => Op::Eq,
             libc::NFT_CMP_NEQ => Op::Ne,
@@ -194,6 +222,10 @@ impl Reader<'_> {
         let negate = data.be32(5).unwrap_or(0) & 1 != 0;
         self.parts.push(match (data.be32(3), fields.as_slice()) {
             (Some(VERDICT), _) => Part::VerdictMap { fields, map: set },
+            (Some(FIRST), _) => {
+                self.found = Some((fields, set));
+                return Some(());
+            }
             (None, [field]) if is_anonymous(&set) => {
                 let held = self.sets.get(&set)?;
                 let interval = held.shape.flags & super::set::INTERVAL != 0;

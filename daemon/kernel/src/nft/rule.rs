@@ -9,7 +9,7 @@ use nftnl::expr::{
 use policy::ruleset::{Field, NatTarget, Op, Operand, Part, Per, Reject, Rule, Span, Verdict};
 
 use super::batch::{Batch, Subject};
-use super::expr::{Limit, Load, LoadBytes, Log, Lookup, Nat, NatDirection, NotInRange, Redirect, SetName, ToNetworkOrder, register};
+use super::expr::{Limit, Load, LoadBytes, LoadLinkType, Log, Lookup, Nat, NatDirection, NotInRange, Redirect, SetName, ToNetworkOrder, Tproxy, Yields, register};
 use super::field::{self, Order};
 use super::set::{self, Item, Name, Shape};
 use crate::Error;
@@ -22,6 +22,9 @@ pub const SOURCE: u8 = 0x53;
 pub const LONGEST_ID: usize = 120;
 /// With its closing zero (NFTNL_UDATA_COMMENT_MAXLEN).
 const LONGEST_COMMENT: usize = 127;
+
+/// ARPHRD_ETHER (include/uapi/linux/if_arp.h).
+pub const ETHERNET: u16 = 1;
 
 pub const NFTA_RULE_EXPRESSIONS: u16 = 4;
 pub const NFTA_RULE_USERDATA: u16 = 7;
@@ -55,11 +58,11 @@ fn add_part<'a>(batch: &mut Batch<'a>, table: &'a str, out: &mut nftnl::Rule, pa
         Part::Masked { field, mask, op, value } => masked(out, *field, *mask, *op, *value)?,
         Part::InSet { fields, negate, set } => {
             load(out, fields);
-            out.add_expr(&Lookup { set: SetName::Named(c_text(set)?), negate: *negate, verdict: false });
+            out.add_expr(&Lookup { set: SetName::Named(c_text(set)?), negate: *negate, yields: Yields::Nothing });
         }
         Part::VerdictMap { fields, map } => {
             load(out, fields);
-            out.add_expr(&Lookup { set: SetName::Named(c_text(map)?), negate: false, verdict: true });
+            out.add_expr(&Lookup { set: SetName::Named(c_text(map)?), negate: false, yields: Yields::Verdict });
         }
         Part::Limit { per, rate, burst, over } => {
             let per = match per {
@@ -79,8 +82,21 @@ fn add_part<'a>(batch: &mut Batch<'a>, table: &'a str, out: &mut nftnl::Rule, pa
             set_bits(out, *mask, *value, &Conntrack::Mark { set: false });
             out.add_expr(&Conntrack::Mark { set: true });
         }
-        Part::MarkFromMap { .. } | Part::CtMarkFromMark { .. } | Part::Tproxy { .. } => {
-            return Err(Error::Inexpressible { what: format!("{part:?}"), why: "it is not encodable yet".into() });
+        Part::MarkFromMap { fields, map } => {
+            load(out, fields);
+            out.add_expr(&Lookup { set: SetName::Named(c_text(map)?), negate: false, yields: Yields::Value });
+            out.add_expr(&Meta::Mark { set: true });
+        }
+        Part::CtMarkFromMark { mask } => {
+            out.add_expr(&Meta::Mark { set: false });
+            if *mask != u32::MAX {
+                out.add_expr(&Bitwise::new(mask.to_ne_bytes().as_slice(), [0u8; 4].as_slice()));
+            }
+            out.add_expr(&Conntrack::Mark { set: true });
+        }
+        Part::Tproxy { port } => {
+            out.add_expr(&Immediate::new(port.to_be_bytes(), Register::Reg1));
+            out.add_expr(&Tproxy);
         }
         Part::Masquerade => out.add_expr(&Masquerade),
         Part::Snat { to } => nat(out, NatDirection::Source, to),
@@ -170,7 +186,7 @@ fn one_of<'a>(batch: &mut Batch<'a>, table: &'a str, out: &mut nftnl::Rule, fiel
     if interval && field::is_host_word(field) {
         out.add_expr(&ToNetworkOrder);
     }
-    out.add_expr(&Lookup { set: SetName::Anonymous(id), negate: op == Op::Ne, verdict: false });
+    out.add_expr(&Lookup { set: SetName::Anonymous(id), negate: op == Op::Ne, yields: Yields::Nothing });
     Ok(())
 }
 
@@ -226,6 +242,11 @@ fn nat(out: &mut nftnl::Rule, direction: NatDirection, to: &NatTarget) {
 
 /// Fields side by side in registers, each beginning at a whole word.
 fn load(out: &mut nftnl::Rule, fields: &[Field]) {
+    if fields.contains(&Field::EtherSaddr) {
+        // In front of packets of other links there may be anything.
+        out.add_expr(&LoadLinkType);
+        out.add_expr(&Cmp::new(CmpOp::Eq, ETHERNET.to_ne_bytes().as_slice()));
+    }
     let mut word = 0;
     for field in fields {
         out.add_expr(&Load { field: *field, register: register(word) });

@@ -142,7 +142,7 @@ fn shape(held: &SetShape) -> Shape {
 
 /// Some field of that type: they all look alike in a set.
 fn field(kind: u32) -> Option<Field> {
-    const ONE_OF_EACH: [Field; 15] = [
+    const ONE_OF_EACH: [Field; 16] = [
         Field::NfProto,
         Field::Ip4Saddr,
         Field::Ip6Saddr,
@@ -158,6 +158,7 @@ fn field(kind: u32) -> Option<Field> {
         Field::PktType,
         Field::FibDaddrType,
         Field::IifName,
+        Field::EtherSaddr,
     ];
     ONE_OF_EACH.into_iter().find(|field| super::field::form(*field).kind == kind)
 }

@@ -30,6 +30,10 @@ pub fn v6(text: &str) -> Datum {
     Datum::V6(text.parse().unwrap())
 }
 
+pub fn mac(last: u8) -> Datum {
+    Datum::Mac([2, 0, 0, 0, 0, last])
+}
+
 pub fn ipv4() -> Part {
     is(Field::NfProto, Datum::Byte(2))
 }
@@ -68,6 +72,10 @@ pub fn set(key: &[Field], elements: Vec<Element>) -> Set {
 
 pub fn element(key: &[Span]) -> Element {
     Element { key: key.to_vec(), to: None, source: None }
+}
+
+pub fn marked(key: Span, mark: u32) -> Element {
+    Element { key: vec![key], to: Some(Target::Mark(mark)), source: None }
 }
 
 pub fn verdict(key: &[Span], verdict: Verdict) -> Element {

@@ -130,6 +130,12 @@ pub fn everything() -> Ruleset {
         rule(&[Part::SetMark { mask: 1, value: 1 }]),
         rule(&[Part::SetMark { mask: 0xffff_ffff, value: 5 }]),
         rule(&[Part::SetCtMark { mask: 0xff00, value: 0x1200 }]),
+        rule(&[Part::CtMarkFromMark { mask: u32::MAX }]),
+        rule(&[Part::CtMarkFromMark { mask: 0x00ff_ff00 }]),
+        rule(&[is(Field::EtherSaddr, mac(1)), accept()]),
+        rule(&[m(Field::EtherSaddr, Operand::Any(vec![Span::One(mac(1)), Span::One(mac(2))])), drop()]),
+        rule(&[is(Field::IifName, port("lan0")), Part::InSet { fields: vec![Field::EtherSaddr], negate: true, set: "macs".into() }, drop()]),
+        rule(&[Part::InSet { fields: vec![Field::Mark], negate: false, set: "permits".into() }, accept()]),
         rule(&[tcp(), Part::Reject(Reject::TcpReset)]),
         rule(&[Part::Reject(Reject::AdminProhibited)]),
         Rule {
@@ -168,6 +174,16 @@ pub fn everything() -> Ruleset {
         rules: vec![rule(&[Part::Verdict(Verdict::Jump("checks".into()))]), rule(&[drop()])],
     };
     let prerouting = Chain { base: base(ChainKind::Filter, Hook::Prerouting, -150, BasePolicy::Accept), rules: vec![] };
+    let proxy = Chain {
+        base: base(ChainKind::Filter, Hook::Prerouting, -140, BasePolicy::Accept),
+        rules: vec![
+            rule(&[ipv4(), Part::MarkFromMap { fields: vec![Field::Ip4Saddr], map: "clients4".into() }]),
+            rule(&[ipv6(), Part::MarkFromMap { fields: vec![Field::Ip6Saddr], map: "clients6".into() }]),
+            rule(&[Part::MarkFromMap { fields: vec![Field::EtherSaddr], map: "mapped_macs".into() }]),
+            rule(&[tcp(), Part::Tproxy { port: 61081 }, Part::SetMark { mask: 2, value: 2 }, accept()]),
+            rule(&[udp(), is(Field::Dport, Datum::Port(53)), Part::Tproxy { port: 61082 }, Part::Counter, accept()]),
+        ],
+    };
     let other = chain(vec![rule(&[Part::Verdict(Verdict::Return)])]);
     let ip = |text: &str| Span::One(v4(text));
     let sets = vec![
@@ -216,6 +232,24 @@ pub fn everything() -> Ruleset {
                 )
             },
         ),
+        ("macs", set(&[Field::EtherSaddr], vec![element(&[Span::One(mac(1))])])),
+        ("permits", Set { timeout: true, ..set(&[Field::Mark], vec![]) }),
+        (
+            "mapped_macs",
+            Set { maps_to: Some(Maps::Mark), ..set(&[Field::EtherSaddr], vec![marked(Span::One(mac(1)), 0x100), marked(Span::One(mac(2)), 0x200)]) },
+        ),
+        (
+            "clients4",
+            Set {
+                maps_to: Some(Maps::Mark),
+                interval: true,
+                ..set(&[Field::Ip4Saddr], vec![marked(ip("10.0.0.1"), 0x100), marked(Span::Prefix(v4("10.0.0.2"), 31), 0x200)])
+            },
+        ),
+        (
+            "clients6",
+            Set { maps_to: Some(Maps::Mark), interval: true, ..set(&[Field::Ip6Saddr], vec![marked(Span::Prefix(v6("fd00::"), 64), 0x100)]) },
+        ),
         ("sched_1", Set { timeout: true, ..set(&[Field::NfProto], vec![]) }),
         (
             "marks",
@@ -257,6 +291,6 @@ pub fn everything() -> Ruleset {
     ];
     table(
         sets,
-        vec![("checks", filter), ("other", other), ("forward", forward), ("prerouting", prerouting), ("srcnat", snat), ("dstnat", dnat)],
+        vec![("checks", filter), ("other", other), ("forward", forward), ("prerouting", prerouting), ("proxy", proxy), ("srcnat", snat), ("dstnat", dnat)],
     )
 }

@@ -1,6 +1,6 @@
 use policy::ruleset::Field;
 
-use super::{Raw, expression, sys};
+use super::{FIRST, Raw, expression, sys};
 
 /// Puts a field of the packet, or of what the kernel knows about it, into a register.
 pub struct Load {
@@ -13,6 +13,17 @@ expression!(Load);
 /// NFT_FIB_RESULT_ADDRTYPE and NFTA_FIB_F_DADDR (include/uapi/linux/netfilter/nf_tables.h).
 const ADDRESS_TYPE: u32 = 3;
 const OF_DESTINATION: u32 = 2;
+
+/// The kind of link that a packet came from, in the first register.
+pub struct LoadLinkType;
+
+expression!(LoadLinkType);
+
+impl LoadLinkType {
+    pub(super) fn build(&self) -> Raw {
+        Raw::new(c"meta").u32(sys::NFTNL_EXPR_META_KEY, libc::NFT_META_IIFTYPE as u32).u32(sys::NFTNL_EXPR_META_DREG, FIRST)
+    }
+}
 
 impl Load {
     pub(super) fn build(&self) -> Raw {

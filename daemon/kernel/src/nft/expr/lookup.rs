@@ -7,8 +7,16 @@ pub struct Lookup {
     pub set: SetName,
     /// Matches when the key is absent.
     pub negate: bool,
+    pub yields: Yields,
+}
+
+pub enum Yields {
+    /// A set: being in it is all that there is to know.
+    Nothing,
     /// A verdict map: what is found is done.
-    pub verdict: bool,
+    Verdict,
+    /// What is found takes the key's place in the first register.
+    Value,
 }
 
 pub enum SetName {
@@ -27,7 +35,11 @@ impl Lookup {
             SetName::Named(name) => lookup.text(sys::NFTNL_EXPR_LOOKUP_SET, name),
             SetName::Anonymous(id) => lookup.text(sys::NFTNL_EXPR_LOOKUP_SET, c"__set%d").u32(sys::NFTNL_EXPR_LOOKUP_SET_ID, *id),
         };
-        let lookup = if self.verdict { lookup.u32(sys::NFTNL_EXPR_LOOKUP_DREG, VERDICT) } else { lookup };
+        let lookup = match self.yields {
+            Yields::Nothing => lookup,
+            Yields::Verdict => lookup.u32(sys::NFTNL_EXPR_LOOKUP_DREG, VERDICT),
+            Yields::Value => lookup.u32(sys::NFTNL_EXPR_LOOKUP_DREG, FIRST),
+        };
         if self.negate { lookup.u32(sys::NFTNL_EXPR_LOOKUP_FLAGS, INVERT) } else { lookup }
     }
 }

@@ -11,15 +11,17 @@ mod lookup;
 mod nat;
 mod range;
 mod redirect;
+mod tproxy;
 
 pub use byteorder::ToNetworkOrder;
 pub use limit::Limit;
-pub use load::{Load, LoadBytes};
+pub use load::{Load, LoadBytes, LoadLinkType};
 pub use log::Log;
-pub use lookup::{Lookup, SetName};
+pub use lookup::{Lookup, SetName, Yields};
 pub use nat::{Nat, NatDirection};
 pub use range::NotInRange;
 pub use redirect::Redirect;
+pub use tproxy::Tproxy;
 
 use std::ffi::CStr;
 use std::ptr::NonNull;
