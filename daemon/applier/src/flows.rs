@@ -65,9 +65,8 @@ fn same_mappings(before: &Proxy, after: &Proxy) -> BTreeSet<u16> {
 fn mapped(proxy: &Proxy, same: &BTreeSet<u16>, own: &BTreeSet<IpAddr>, flow: &Flow) -> Option<bool> {
     let (source, destination) = (flow.original.source, flow.original.destination);
     if own.contains(&source) {
-        let is_theirs = |upstream: &Upstream| {
-            upstream.address == destination && (upstream.udp || upstream.port == flow.original.destination_port)
-        };
+        let is_theirs =
+            |upstream: &Upstream| upstream.address == destination && (upstream.udp || upstream.port == flow.original.destination_port);
         return proxy.upstreams.values().any(is_theirs).then_some(true);
     }
     if own.contains(&destination) {

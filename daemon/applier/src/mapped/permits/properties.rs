@@ -34,7 +34,11 @@ const DAILY: u64 = 100;
 const MONTHLY: u64 = 300;
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let status = prop::sample::select(vec![HealthStatus::Unknown, HealthStatus::Healthy, HealthStatus::Degraded, HealthStatus::Failed]);
+    let status = || {
+        use HealthStatus::{Degraded, Failed, Healthy, Unknown};
+        prop::sample::select(vec![Healthy, Healthy, Healthy, Degraded, Failed, Unknown])
+    };
+    let which = || prop::sample::select(vec![0, 0, 0, 1, 1, 2_usize]);
     prop_oneof![
         1 => (any::<bool>(), any::<bool>()).prop_map(|(off, unproven)| Deed::Stands { off: off && unproven, unproven }),
         1 => Just(Deed::LockDown),
@@ -42,8 +46,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Connect),
         1 => Just(Deed::Disconnect),
         4 => prop::bool::weighted(0.2).prop_map(|old| Deed::Became { old }),
-        8 => (prop::bool::weighted(0.1), 0..3_usize, prop::option::weighted(0.8, 0..3_usize)).prop_map(|(old, mapping, up)| Deed::State { old, mapping, up }),
-        12 => (prop::bool::weighted(0.1), 0..3_usize, prop::option::weighted(0.8, 0..3_usize), status)
+        8 => (prop::bool::weighted(0.1), which(), prop::option::weighted(0.9, which())).prop_map(|(old, mapping, up)| Deed::State { old, mapping, up }),
+        12 => (prop::bool::weighted(0.1), which(), prop::option::weighted(0.8, 0..3_usize), status())
             .prop_map(|(old, upstream, exit, status)| Deed::Health { old, upstream, exit, status }),
         1 => (0..3_usize).prop_map(Deed::Own),
         3 => prop::bool::weighted(0.8).prop_map(Deed::Secret),
