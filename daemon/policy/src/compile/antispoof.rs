@@ -92,7 +92,7 @@ const fn net(address: IpAddr, length: u8) -> IpNet {
 }
 
 /// A port through which everything without a better way goes.
-fn is_uplink(config: &Config, port: &IfName, interface: &Interface, family: Family) -> bool {
+pub fn is_uplink(config: &Config, port: &IfName, interface: &Interface, family: Family) -> bool {
     interface.dhcp.contains(&if family == Family::V4 { DhcpFamily::Ipv4 } else { DhcpFamily::Ipv6 })
         || config.routes.values().any(|route| {
             let destination = route.spec.destination;
@@ -155,6 +155,24 @@ impl<'a> Territory<'a> {
 
     fn elsewhere(&self, port: &IfName, family: Family) -> Vec<Interval> {
         self.0[family as usize].iter().filter(|(_, owners)| !owners.contains(port)).map(|(interval, _)| *interval).collect()
+    }
+
+    /// The ports that the addresses of a prefix belong to; None where some belong to no port.
+    pub fn ports_of(&self, net: &IpNet) -> Option<BTreeSet<&'a IfName>> {
+        let (family, (first, last)) = of_net(net);
+        let pieces = &self.0[family as usize];
+        let (mut ports, mut next) = (BTreeSet::new(), first);
+        for ((start, end), owners) in &pieces[pieces.partition_point(|((_, end), _)| *end < first)..] {
+            if *start > next || owners.is_empty() {
+                return None;
+            }
+            ports.extend(owners.iter().copied());
+            if *end >= last {
+                return Some(ports);
+            }
+            next = end + 1;
+        }
+        None
     }
 
     /// The ports that an address belongs to.

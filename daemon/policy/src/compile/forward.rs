@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use crate::plan::proxy::Proxy;
 use crate::ruleset::{BasePolicy, Field, Hook, Part, Rule};
 
 use super::hygiene::{base, known_connections};
 use super::input::element;
 use super::pairs::Pairs;
 use super::zones::End;
-use super::{Context, Fragment, antispoof, nat};
+use super::{Context, Fragment, antispoof, nat, proxy};
 
 const MAP: &str = "forward_ports";
 
-pub fn chains(context: &Context<'_>, pairs: &Pairs<'_>) -> Fragment {
-    let mut rules = vec![known_connections()];
+pub fn chains(context: &Context<'_>, pairs: &Pairs<'_>, forwarder: &Proxy) -> Fragment {
+    let mut rules = proxy::mapped_are_not_forwarded(context, forwarder);
+    rules.push(known_connections());
     rules.push(Rule::of([Part::VerdictMap { fields: vec![Field::IifName, Field::OifName], map: MAP.to_owned() }]));
     // After the rules, so that a rule can still forbid what a port forward would permit.
     rules.extend(nat::permits(context));

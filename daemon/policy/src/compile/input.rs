@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use crate::check::ranges::{Family, of_net};
 use crate::model::{DhcpFamily, Protocol, ZoneTerm};
 use crate::name::IfName;
+use crate::plan::proxy::Proxy;
 use crate::ruleset::{BasePolicy, Chain, Datum, Element, Field, Hook, Op, Operand, Part, Per, Rule, Span, Target, Verdict};
 
 use super::hygiene::{base, icmp, jump, known_connections, loopback};
 use super::pairs::Pairs;
 use super::spans::operand;
 use super::zones::{End, through};
-use super::{Context, Fragment, accept, addresses, antispoof, matches, services};
+use super::{Context, Fragment, accept, addresses, antispoof, matches, proxy, services};
 
 const MAP: &str = "input_ports";
 
@@ -22,8 +23,10 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR: [u8; 2] = [135, 136];
 const ECHO_REQUEST: [(Family, u8); 2] = [(Family::V4, 8), (Family::V6, 128)];
 
-pub fn chains(context: &Context<'_>, pairs: &Pairs<'_>) -> Fragment {
+pub fn chains(context: &Context<'_>, pairs: &Pairs<'_>, forwarder: &Proxy) -> Fragment {
     let mut rules = vec![loopback(Field::IifName)];
+    rules.extend(proxy::captured(forwarder));
+    rules.extend(proxy::ports_of_the_forwarder(context, forwarder));
     // All pings of one identifier are one connection: behind the rule for known connections, only the first would be counted.
     rules.extend(ECHO_REQUEST.map(|(family, echo)| Rule::of([icmp(family, &[echo]), vec![jump("echo")]].concat())));
     rules.push(known_connections());

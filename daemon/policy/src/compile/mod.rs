@@ -24,6 +24,8 @@ mod spans;
 mod sysctls;
 mod zones;
 
+pub(crate) use antispoof::{Territory, port_of};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::Checked;
@@ -34,7 +36,6 @@ use crate::plan::Plan;
 use crate::ruleset::{Chain, Part, Rule, Ruleset, Set, Source, Table, Verdict};
 use crate::source::Origin;
 
-use antispoof::Territory;
 use zones::Zones;
 
 /// Our one table.
@@ -51,13 +52,16 @@ pub fn compile(checked: &Checked) -> Plan {
     let context = &Context::of(checked, system);
     let schedules = schedules::all(context);
     let pairs = pairs::chains(context);
+    let proxy = proxy::plan(context);
     let table = Fragment::of([
         hygiene::chains(context),
         antispoof::chains(context),
-        input::chains(context, &pairs),
-        forward::chains(context, &pairs),
-        output::chains(context, &pairs),
-        nat::chains(context),
+        proxy::chains(context, &proxy),
+        input::chains(context, &pairs, &proxy),
+        forward::chains(context, &pairs, &proxy),
+        output::chains(context, &pairs, &proxy),
+        proxy::output_chains(context, &proxy),
+        nat::chains(context, &proxy),
         Fragment { sets: schedules::sets(&schedules), chains: BTreeMap::new() },
         pairs.fragment,
     ]);
@@ -66,12 +70,12 @@ pub fn compile(checked: &Checked) -> Plan {
         zones: links::zones(config),
         links: links::wanted(config),
         routes: routes::wanted(config),
-        route_rules: routes::rules(),
-        sysctls: sysctls::wanted(config),
+        route_rules: routes::rules(&proxy),
+        sysctls: sysctls::wanted(config, &proxy),
         ruleset: Ruleset { tables: vec![table.with_address_sets(context).table()] },
         schedules,
-        proxy: proxy::plan(context),
-        proxied: BTreeSet::new(),
+        proxy,
+        proxied: config.zones.iter().filter(|(_, zone)| zone.spec.proxied).map(|(name, _)| name.clone()).collect(),
         files: crate::services::files(checked),
         units: crate::services::units(checked),
     }
@@ -121,8 +125,11 @@ impl<'a> Context<'a> {
 
     /// A rule of the posture that drops, and counts under `posture/<name>`.
     fn drop(&self, name: &str, matches: impl IntoIterator<Item = Part>) -> Rule {
+        self.drop_as(format!("posture/{name}"), matches)
+    }
+
+    fn drop_as(&self, id: String, matches: impl IntoIterator<Item = Part>) -> Rule {
         let parts = matches.into_iter().chain([Part::Counter, Part::Verdict(Verdict::Drop)]).collect();
-        let id = format!("posture/{name}");
         Rule { parts, comment: Some(id.clone()), source: Some(Source { id, origin: self.origin.clone() }) }
     }
 }

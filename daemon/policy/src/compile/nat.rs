@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::check::ranges::{Family, merge, number};
 use crate::model::{Address, AddressTerm, DhcpFamily, NatKind, NatRule, PortRange, Protocol, ZoneTerm};
 use crate::name::IfName;
+use crate::plan::proxy::Proxy;
 use crate::ruleset::{BasePolicy, Datum, Field, Hook, NatTarget, Op, Operand, Part, Rule, Source, Span};
 
 use super::antispoof::{own_addresses, own_set};
@@ -14,14 +15,14 @@ use super::matches::{Conjunction, Terms, conjunctions};
 use super::services::{Grain, protocol_part};
 use super::spans::operand;
 use super::zones::{End, through};
-use super::{Context, Fragment, LET_IN, accept, input, rules};
+use super::{Context, Fragment, LET_IN, accept, input, proxy, rules};
 
 /// `fib daddr type local`: an address of the box, leased ones included.
 const LOCAL: u8 = 2;
 /// `ct status`: the destination was translated.
 const DNAT: u32 = 32;
 
-pub fn chains(context: &Context<'_>) -> Fragment {
+pub fn chains(context: &Context<'_>, forwarder: &Proxy) -> Fragment {
     let (mut destination, mut source) = (Vec::new(), Vec::new());
     for (id, rule) in context.nat_rules() {
         let nat = Nat { context, id, rule: &rule.value };
@@ -37,10 +38,13 @@ pub fn chains(context: &Context<'_>) -> Fragment {
         }
     }
     let mut chains = BTreeMap::new();
-    if !destination.is_empty() {
+    let captured = proxy::dstnat(forwarder);
+    if !destination.is_empty() || !captured.is_empty() {
         // A translation must not lead those who administer away from the box.
         let admin = input::admin(context).into_iter().map(|parts| accept([parts, vec![is_local()]].concat()).because("admin access"));
-        chains.insert("dstnat".to_owned(), base(Hook::Prerouting, -100, BasePolicy::Accept, admin.chain(destination).collect()));
+        let admin = admin.filter(|_| !destination.is_empty());
+        let rules = captured.into_iter().chain(admin).chain(destination.clone()).collect();
+        chains.insert("dstnat".to_owned(), base(Hook::Prerouting, -100, BasePolicy::Accept, rules));
     }
     if !source.is_empty() {
         chains.insert("srcnat".to_owned(), base(Hook::Postrouting, 100, BasePolicy::Accept, source));

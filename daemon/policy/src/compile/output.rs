@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::check::ranges::Family;
 use crate::model::{OutputPosture, Protocol};
+use crate::plan::proxy::Proxy;
 use crate::ruleset::{BasePolicy, Field, Hook, Part, Rule};
 
 use super::hygiene::{base, icmp, known_connections, loopback};
 use super::input::{dhcp_answers, element};
 use super::pairs::Pairs;
 use super::zones::End;
-use super::{Context, Fragment, accept, antispoof, services};
+use super::{Context, Fragment, accept, antispoof, proxy, services};
 
 const MAP: &str = "output_ports";
 
@@ -18,10 +19,12 @@ const MAP: &str = "output_ports";
 const LINK: [u8; 5] = [131, 132, 133, 135, 136];
 const LISTENER_REPORT: u8 = 143;
 
-pub fn chains(context: &Context<'_>, pairs: &Pairs<'_>) -> Fragment {
+pub fn chains(context: &Context<'_>, pairs: &Pairs<'_>, forwarder: &Proxy) -> Fragment {
     let strict = context.system.output == OutputPosture::Strict;
-    let mut rules = vec![loopback(Field::OifName), known_connections()];
+    let mut rules = proxy::output_rules(forwarder);
+    rules.extend([loopback(Field::OifName), known_connections()]);
     if strict {
+        rules.extend(proxy::reserved(context, forwarder));
         rules.push(accept(icmp(Family::V6, &[&LINK[..], &[LISTENER_REPORT]].concat())));
         rules.extend(dhcp_answers(context, Field::OifName));
     }

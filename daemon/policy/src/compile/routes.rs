@@ -1,10 +1,12 @@
-//! Static routes, and the two routing rules that make forwarding need a permit.
+//! Static routes, and the routing rules that make forwarding need a permit and lead mapped clients to the forwarder.
 
 use std::collections::BTreeSet;
 
 use crate::model::{Config, RouteType};
+use crate::plan::proxy::Proxy;
 use crate::plan::{Route, RouteAction, RouteKind, RouteRule, RouteSelector};
 
+use super::proxy::CAPTURED;
 use super::{LET_IN, antispoof};
 
 pub fn wanted(config: &Config) -> BTreeSet<Route> {
@@ -24,13 +26,19 @@ pub fn wanted(config: &Config) -> BTreeSet<Route> {
 
 /// Between the kernel's own rules for local addresses (0) and for the main table (32766). What the box sends is routed;
 /// what arrives is routed only with the mark that our table sets: without the table, nothing is forwarded.
-pub fn rules() -> BTreeSet<RouteRule> {
-    BTreeSet::from([
+pub fn rules(forwarder: &Proxy) -> BTreeSet<RouteRule> {
+    let mut rules = BTreeSet::from([
         RouteRule { preference: 50, selector: RouteSelector::FromBox, action: RouteAction::Main },
         RouteRule {
             preference: 100,
             selector: RouteSelector::WithoutMark { mask: LET_IN, value: LET_IN },
             action: RouteAction::Unreachable,
         },
-    ])
+    ]);
+    if !forwarder.mappings.is_empty() {
+        // Behind the rule for what the box sends: answers to captured connections bear their mark (tcp_fwmark_accept).
+        let selector = RouteSelector::Mark { mask: CAPTURED, value: CAPTURED };
+        rules.insert(RouteRule { preference: 60, selector, action: RouteAction::Deliver });
+    }
+    rules
 }

@@ -86,7 +86,7 @@ fn name(schedule: &RuleSchedule, sense: Sense) -> String {
 }
 
 /// A window that runs past midnight belongs to the day on which it begins; one that begins and ends at the same time lasts a day.
-fn windows(schedule: &RuleSchedule) -> Vec<Window> {
+pub fn windows(schedule: &RuleSchedule) -> Vec<Window> {
     let (from, until) = (schedule.from.0, schedule.until.0);
     let length = if until > from { until - from } else { DAY - from + until };
     let mut minutes = Vec::new();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Config, DhcpFamily};
+use crate::plan::proxy::Proxy;
 
 /// For every link, now and later, and for each port.
 const EVERYWHERE: [(&str, &str); 6] = [
@@ -27,7 +28,7 @@ const ONCE: [(&str, &str); 8] = [
     ("net/ipv6/conf/all/forwarding", "1"),
 ];
 
-pub fn wanted(config: &Config) -> BTreeMap<String, String> {
+pub fn wanted(config: &Config, forwarder: &Proxy) -> BTreeMap<String, String> {
     let mut sysctls: BTreeMap<_, _> = ONCE.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let links = ["all", "default"].into_iter().chain(config.interfaces.keys().map(|name| name.as_str()));
     for link in links {
@@ -37,6 +38,10 @@ pub fn wanted(config: &Config) -> BTreeMap<String, String> {
         // 2 listens to router advertisements although the box forwards (Documentation/networking/ip-sysctl.rst).
         let accept_ra = if interface.spec.dhcp.contains(&DhcpFamily::Ipv6) { "2" } else { "0" };
         sysctls.insert(format!("net/ipv6/conf/{name}/accept_ra"), accept_ra.to_owned());
+    }
+    if !forwarder.mappings.is_empty() {
+        // What the forwarder accepts bears the mark of the packet that opened it, and so the mapping.
+        sysctls.insert("net/ipv4/tcp_fwmark_accept".to_owned(), "1".to_owned());
     }
     sysctls
 }

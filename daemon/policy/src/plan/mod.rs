@@ -1,6 +1,7 @@
 //! Everything the box should be, compiled from one policy.
 
 pub mod proxy;
+pub mod proxy_text;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,12 +13,13 @@ impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut sections = Sections { out: f, first: true };
         sections.add("system", if self.hostname.is_empty() { String::new() } else { format!("hostname {}\n", self.hostname) })?;
-        sections.add("zones", self.zones.iter().map(|(name, ports)| zone(name, ports)).collect())?;
+        sections.add("zones", self.zones.iter().map(|(name, ports)| zone(name, ports, self.proxied.contains(name))).collect())?;
         sections.add("links", self.links.iter().map(|(name, link)| format!("{name}{link}\n")).collect())?;
         sections.add("routes", self.routes.iter().map(|route| format!("{route}\n")).collect())?;
         sections.add("route rules", self.route_rules.iter().map(|rule| format!("{rule}\n")).collect())?;
         sections.add("sysctls", self.sysctls.iter().map(|(key, value)| format!("{key} = {value}\n")).collect())?;
         sections.add("schedules", self.schedules.iter().map(|(name, schedule)| format!("{name}{schedule}\n")).collect())?;
+        sections.add("proxy", super::proxy_text::section(&self.proxy))?;
         sections.add("ruleset", self.ruleset.to_string())?;
         for (path, file) in &self.files {
             // Indented, so that no line of a file can be taken for a section; with its size, so that equal text is an equal file.
@@ -30,9 +31,10 @@ impl Display for Plan {
     }
 }
 
-fn zone(name: &Name, ports: &BTreeSet<IfName>) -> String {
+fn zone(name: &Name, ports: &BTreeSet<IfName>, proxied: bool) -> String {
+    let proxied = if proxied { " (proxied)" } else { "" };
     let ports: String = ports.iter().map(|port| format!(" {port}")).collect();
-    format!("{name}:{ports}\n")
+    format!("{name}:{ports}{proxied}\n")
 }
 
 struct Sections<'a, 'b> {

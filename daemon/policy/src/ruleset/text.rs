@@ -123,6 +123,7 @@ impl Display for Base {
         let priority = match (self.priority, self.hook) {
             (-300, _) => "raw".to_owned(),
             (-150, _) => "mangle".to_owned(),
+            (-140, _) => "mangle + 10".to_owned(),
             (-100, Hook::Prerouting) => "dstnat".to_owned(),
             (0, _) => "filter".to_owned(),
             (100, Hook::Postrouting) => "srcnat".to_owned(),
