@@ -37,6 +37,7 @@ mod cta {
     pub const STATUS: u16 = 3;
     pub const MARK: u16 = 8;
     pub const ID: u16 = 12;
+    pub const MARK_MASK: u16 = 21;
     pub const TUPLE_IP: u16 = 1;
     pub const TUPLE_PROTO: u16 = 2;
     pub const IP_V4_SRC: u16 = 1;
@@ -62,10 +63,25 @@ const ICMPV6: u8 = 58;
 
 /// Every tracked connection of both families.
 pub fn list() -> Result<Vec<Flow>, Error> {
+    list_where(|_| {})
+}
+
+/// Those whose mark, masked, is this one; the kernel sorts them out.
+pub fn list_marked(mark: u32, mask: u32) -> Result<Vec<Flow>, Error> {
+    list_where(|request| marked(request, mark, mask))
+}
+
+fn marked(request: &mut Messages, mark: u32, mask: u32) {
+    request.be32(cta::MARK, mark);
+    request.be32(cta::MARK_MASK, mask);
+}
+
+fn list_where(filter: impl Fn(&mut Messages)) -> Result<Vec<Flow>, Error> {
     let mut talk = Talk::open(libc::NETLINK_NETFILTER)?;
     let seq = talk.sequence(1);
     let mut request = Messages::default();
     request.begin(GET, (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16, seq, &[libc::AF_UNSPEC as u8, 0, 0, 0]);
+    filter(&mut request);
     request.end();
     let mut flows = Vec::new();
     let outcome = talk.dump(request.bytes(), seq, |_, body| flows.extend(flow(Attributes(body.get(4..).unwrap_or(&[])))));
@@ -103,12 +119,26 @@ pub fn delete<'a>(flows: impl IntoIterator<Item = &'a Flow>) -> Result<usize, Er
 
 /// Ends every connection: the next packet of each is judged anew.
 pub fn flush() -> Result<(), Error> {
+    flush_where("end all connections", |_| {})
+}
+
+/// Ends every connection whose mark, masked, is this one: one message, however many there are. A mask of 0 is refused, for it
+/// would end them all.
+pub fn flush_marked(mark: u32, mask: u32) -> Result<(), Error> {
+    let what = format!("end the connections marked {mark:#x}/{mask:#x}");
+    if mask == 0 {
+        return Err(Error::Inexpressible { what, why: "the mask is empty".into() });
+    }
+    flush_where(&what, |request| marked(request, mark, mask))
+}
+
+fn flush_where(what: &str, filter: impl Fn(&mut Messages)) -> Result<(), Error> {
     let mut talk = Talk::open(libc::NETLINK_NETFILTER)?;
     let seq = talk.sequence(1);
     let mut request = Messages::default();
     request.begin(DELETE, (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16, seq, &[libc::AF_UNSPEC as u8, 0, 0, 0]);
+    filter(&mut request);
     request.end();
-    let what = "end all connections";
     let (_, fault) = talk.ask(request.bytes(), seq).map_err(Error::io(what))?;
     if fault.errno == 0 { Ok(()) } else { Err(fault.refused(what)) }
 }

@@ -15,6 +15,7 @@
 //! of the calling thread.
 
 pub mod conntrack;
+mod deliver;
 mod error;
 pub mod links;
 mod netlink;

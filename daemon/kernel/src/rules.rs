@@ -9,19 +9,24 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessa
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use policy::plan::{RouteAction, RouteRule, RouteSelector};
 
+use crate::deliver;
 use crate::netlink::{OURS, RouteTalk};
 use crate::{Difference, Error};
 
 /// RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h).
 const MAIN: u32 = 254;
-/// Holds `local default dev lo` and nothing else.
-const DELIVER: u32 = 100;
+const DELIVER: u32 = deliver::TABLE;
 const FAMILIES: [(AddressFamily, &str); 2] = [(AddressFamily::Inet, "IPv4"), (AddressFamily::Inet6, "IPv6")];
 
 /// Adds what is missing, then removes what we installed earlier and is no longer wanted, and whatever somebody put before our
 /// last rule: it would lead packets past the guard. The kernel's own rule for local addresses (preference 0) stays.
 pub fn reconcile(wanted: &BTreeSet<RouteRule>) -> Result<(), Error> {
     let mut talk = RouteTalk::open()?;
+    let delivers = delivers(wanted);
+    if delivers {
+        // Before the rule, which without it would lead captured packets on to the guard: to nobody, for a moment.
+        deliver::establish(&mut talk)?;
+    }
     for (family, name) in FAMILIES {
         let held = read(&mut talk, family)?;
         for rule in wanted.iter().filter(|rule| !held.iter().any(|held| held.rule.as_ref() == Some(rule))) {
@@ -35,7 +40,11 @@ pub fn reconcile(wanted: &BTreeSet<RouteRule>) -> Result<(), Error> {
             }
         }
     }
-    Ok(())
+    if delivers { Ok(()) } else { deliver::abolish(&mut talk) }
+}
+
+fn delivers(wanted: &BTreeSet<RouteRule>) -> bool {
+    wanted.iter().any(|rule| rule.action == RouteAction::Deliver)
 }
 
 /// Rules of the plan that are missing, and rules that stand where they should not.
@@ -51,6 +60,7 @@ pub fn differences(wanted: &BTreeSet<RouteRule>) -> Result<Vec<Difference>, Erro
             out.push(Difference { what: format!("{name} {}", extra.words), expected: "absent".into(), found: "present".into() });
         }
     }
+    out.extend(deliver::differences(&mut talk, delivers(wanted))?);
     Ok(out)
 }
 

@@ -176,6 +176,36 @@ fn the_guarding_rules_stand_in_both_families_and_nobody_gets_before_them() {
 }
 
 #[test]
+fn captured_packets_are_delivered_here_only_while_the_plan_says_so() {
+    alone(|| {
+        let mut wanted = guard();
+        wanted.insert(RouteRule {
+            preference: 60,
+            selector: RouteSelector::Mark { mask: 2, value: 2 },
+            action: RouteAction::Deliver,
+        });
+        assert_eq!(rules::differences(&wanted).unwrap().len(), 8, "three rules and a route in both families");
+        rules::reconcile(&wanted).unwrap();
+        assert_eq!(rules::differences(&wanted).unwrap(), []);
+        for family in ["-4", "-6"] {
+            assert!(run("ip", &[family, "rule"]).contains("60:\tfrom all fwmark 0x2/0x2 lookup 100"));
+            assert!(run("ip", &[family, "route", "show", "table", "100"]).starts_with("local default dev lo"));
+        }
+
+        run("ip", &["route", "add", "unreachable", "10.0.0.0/8", "table", "100"]);
+        run("ip", &["-6", "route", "flush", "table", "100"]);
+        assert_eq!(rules::differences(&wanted).unwrap().len(), 2);
+        rules::reconcile(&wanted).unwrap();
+        assert_eq!(rules::differences(&wanted).unwrap(), []);
+
+        assert_eq!(rules::differences(&guard()).unwrap().len(), 4);
+        rules::reconcile(&guard()).unwrap();
+        assert_eq!(rules::differences(&guard()).unwrap(), []);
+        assert!(!run("ip", &["route", "show", "table", "all"]).contains("table 100"));
+    });
+}
+
+#[test]
 fn forwarding_comes_last_and_settings_survive_it() {
     alone(|| {
         two_ports();
