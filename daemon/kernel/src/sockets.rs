@@ -71,12 +71,7 @@ fn make(kind: SocketKind) -> io::Result<OwnedFd> {
 const SO_RCVMARK: i32 = 75;
 
 /// Bound to any address of one family. `configure` does what has to be done before.
-fn bound(
-    family: AddressFamily,
-    kind: SockType,
-    port: u16,
-    configure: impl FnOnce(&OwnedFd) -> io::Result<()>,
-) -> io::Result<OwnedFd> {
+fn bound(family: AddressFamily, kind: SockType, port: u16, configure: impl FnOnce(&OwnedFd) -> io::Result<()>) -> io::Result<OwnedFd> {
     let socket = socket(family, kind, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
     // Each worker has a queue of its own on the same port, and a restart need not wait for the connections of the last run.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;

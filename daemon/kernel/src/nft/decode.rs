@@ -24,8 +24,17 @@ pub fn rule_text(rule: &RuleFacts, sets: &Sets) -> String {
 
 /// The parts that a row of expressions stands for; `Err` names the first expression that we would not have written.
 pub fn parts(expressions: &[u8], sets: &Sets) -> Result<Vec<Part>, String> {
-    let mut reader =
-        Reader { sets, parts: Vec::new(), loaded: Vec::new(), mask: None, from: None, values: BTreeMap::new(), found: None, link_type: false, protocol: None };
+    let mut reader = Reader {
+        sets,
+        parts: Vec::new(),
+        loaded: Vec::new(),
+        mask: None,
+        from: None,
+        values: BTreeMap::new(),
+        found: None,
+        link_type: false,
+        protocol: None,
+    };
     for (_, one) in Attributes(expressions) {
         let name = Attributes(one).text(nfta::EXPR_NAME).unwrap_or_default();
         reader.read(name, Attributes(one).inside(nfta::EXPR_DATA)).ok_or_else(|| format!("{name} expression"))?;

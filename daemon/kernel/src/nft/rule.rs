@@ -9,7 +9,10 @@ use nftnl::expr::{
 use policy::ruleset::{Field, NatTarget, Op, Operand, Part, Per, Reject, Rule, Span, Verdict};
 
 use super::batch::{Batch, Subject};
-use super::expr::{Limit, Load, LoadBytes, LoadLinkType, Log, Lookup, Nat, NatDirection, NotInRange, Redirect, SetName, ToNetworkOrder, Tproxy, Yields, register};
+use super::expr::{
+    Limit, Load, LoadBytes, LoadLinkType, Log, Lookup, Nat, NatDirection, NotInRange, Redirect, SetName, ToNetworkOrder, Tproxy, Yields,
+    register,
+};
 use super::field::{self, Order};
 use super::set::{self, Item, Name, Shape};
 use crate::Error;

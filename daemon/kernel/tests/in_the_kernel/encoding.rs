@@ -134,7 +134,11 @@ pub fn everything() -> Ruleset {
         rule(&[Part::CtMarkFromMark { mask: 0x00ff_ff00 }]),
         rule(&[is(Field::EtherSaddr, mac(1)), accept()]),
         rule(&[m(Field::EtherSaddr, Operand::Any(vec![Span::One(mac(1)), Span::One(mac(2))])), drop()]),
-        rule(&[is(Field::IifName, port("lan0")), Part::InSet { fields: vec![Field::EtherSaddr], negate: true, set: "macs".into() }, drop()]),
+        rule(&[
+            is(Field::IifName, port("lan0")),
+            Part::InSet { fields: vec![Field::EtherSaddr], negate: true, set: "macs".into() },
+            drop(),
+        ]),
         rule(&[Part::InSet { fields: vec![Field::Mark], negate: false, set: "permits".into() }, accept()]),
         rule(&[tcp(), Part::Reject(Reject::TcpReset)]),
         rule(&[Part::Reject(Reject::AdminProhibited)]),
@@ -236,7 +240,10 @@ pub fn everything() -> Ruleset {
         ("permits", Set { timeout: true, ..set(&[Field::Mark], vec![]) }),
         (
             "mapped_macs",
-            Set { maps_to: Some(Maps::Mark), ..set(&[Field::EtherSaddr], vec![marked(Span::One(mac(1)), 0x100), marked(Span::One(mac(2)), 0x200)]) },
+            Set {
+                maps_to: Some(Maps::Mark),
+                ..set(&[Field::EtherSaddr], vec![marked(Span::One(mac(1)), 0x100), marked(Span::One(mac(2)), 0x200)])
+            },
         ),
         (
             "clients4",
@@ -248,7 +255,11 @@ pub fn everything() -> Ruleset {
         ),
         (
             "clients6",
-            Set { maps_to: Some(Maps::Mark), interval: true, ..set(&[Field::Ip6Saddr], vec![marked(Span::Prefix(v6("fd00::"), 64), 0x100)]) },
+            Set {
+                maps_to: Some(Maps::Mark),
+                interval: true,
+                ..set(&[Field::Ip6Saddr], vec![marked(Span::Prefix(v6("fd00::"), 64), 0x100)])
+            },
         ),
         ("sched_1", Set { timeout: true, ..set(&[Field::NfProto], vec![]) }),
         (
@@ -291,6 +302,14 @@ pub fn everything() -> Ruleset {
     ];
     table(
         sets,
-        vec![("checks", filter), ("other", other), ("forward", forward), ("prerouting", prerouting), ("proxy", proxy), ("srcnat", snat), ("dstnat", dnat)],
+        vec![
+            ("checks", filter),
+            ("other", other),
+            ("forward", forward),
+            ("prerouting", prerouting),
+            ("proxy", proxy),
+            ("srcnat", snat),
+            ("dstnat", dnat),
+        ],
     )
 }

@@ -209,3 +209,33 @@ fn connections_are_listed_and_ended() {
         std::mem::drop((client, server));
     });
 }
+
+/// The many connections of one mapping end with one message, and those of others stay.
+#[test]
+fn ten_thousand_connections_of_a_mark_end_at_once() {
+    alone(|| {
+        let by_port = |first, last, mark| {
+            let to = Operand::One(Span::Range(Datum::Port(first), Datum::Port(last)));
+            Rule::of([udp(), Part::Match { field: Field::Dport, op: Op::Eq, to }, Part::SetCtMark { mask: u32::MAX, value: mark }])
+        };
+        let rules = vec![by_port(1000, 10_999, 0x0012_3401), by_port(11_000, 11_099, 0x0012_3501)];
+        let output = Chain { base: base(ChainKind::Filter, Hook::Output, 0, BasePolicy::Accept), rules };
+        Nft::open().unwrap().apply(&table(vec![], vec![("output", output)])).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for port in 1000..11_100 {
+            // A refusal of the one before is told at the next.
+            let _ = socket.send_to(b"x", ("127.0.0.1", port));
+        }
+        let all = conntrack::list().unwrap().len();
+        let began = std::time::Instant::now();
+        let marked = conntrack::list_marked(0x0012_3400, 0x00ff_ff00).unwrap().len();
+        let listed = began.elapsed();
+        assert!(marked > 9_000 && marked < all, "{marked} of {all}");
+        assert!(conntrack::flush_marked(0, 0).is_err(), "no mask is every connection");
+        let began = std::time::Instant::now();
+        conntrack::flush_marked(0x0012_3400, 0x00ff_ff00).unwrap();
+        println!("{marked} connections: listed in {listed:?}, ended in {:?}", began.elapsed());
+        assert_eq!(conntrack::list_marked(0x0012_3400, 0x00ff_ff00).unwrap(), []);
+        assert!(conntrack::list_marked(0x0012_3500, 0x00ff_ff00).unwrap().len() > 90, "those of others ended too");
+    });
+}

@@ -2,7 +2,9 @@
 
 mod big;
 mod build;
+mod capture;
 mod encoding;
+mod far;
 mod living;
 mod random;
 mod routing;

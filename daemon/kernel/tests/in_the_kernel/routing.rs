@@ -179,11 +179,7 @@ fn the_guarding_rules_stand_in_both_families_and_nobody_gets_before_them() {
 fn captured_packets_are_delivered_here_only_while_the_plan_says_so() {
     alone(|| {
         let mut wanted = guard();
-        wanted.insert(RouteRule {
-            preference: 60,
-            selector: RouteSelector::Mark { mask: 2, value: 2 },
-            action: RouteAction::Deliver,
-        });
+        wanted.insert(RouteRule { preference: 60, selector: RouteSelector::Mark { mask: 2, value: 2 }, action: RouteAction::Deliver });
         assert_eq!(rules::differences(&wanted).unwrap().len(), 8, "three rules and a route in both families");
         rules::reconcile(&wanted).unwrap();
         assert_eq!(rules::differences(&wanted).unwrap(), []);

@@ -7,8 +7,6 @@ expression!(Tproxy);
 
 impl Tproxy {
     pub(super) fn build(&self) -> Raw {
-        Raw::new(c"tproxy")
-            .u32(sys::NFTNL_EXPR_TPROXY_FAMILY, libc::NFPROTO_UNSPEC as u32)
-            .u32(sys::NFTNL_EXPR_TPROXY_REG_PORT, FIRST)
+        Raw::new(c"tproxy").u32(sys::NFTNL_EXPR_TPROXY_FAMILY, libc::NFPROTO_UNSPEC as u32).u32(sys::NFTNL_EXPR_TPROXY_REG_PORT, FIRST)
     }
 }
