@@ -48,9 +48,7 @@ pub fn end_mapped(ids: &[u16]) -> Result<(), kernel::Error> {
     if stats::connections().count == 0 {
         return Ok(());
     }
-    let flows = conntrack::list()?;
-    let theirs = flows.iter().filter(|flow| mapping(flow).is_some_and(|id| ids.contains(&id)));
-    conntrack::delete(theirs).map(drop)
+    ids.iter().try_for_each(|id| conntrack::flush_marked(u32::from(*id) << MAPPING_SHIFT, MAPPING))
 }
 
 /// Ids of the mappings that are the same in both, whose connections go on.
