@@ -52,6 +52,7 @@ impl Story {
             ("net/ipv6/conf/all/accept_dad", "0"),
             ("net/ipv4/tcp_fwmark_accept", "1"),
             ("net/ipv4/conf/all/rp_filter", "1"),
+            ("net/ipv4/conf/all/src_valid_mark", "1"),
             ("net/ipv4/conf/default/rp_filter", "1"),
         ] {
             std::fs::write(format!("/proc/sys/{key}"), value).unwrap_or_else(|error| panic!("{key}: {error}"));
