@@ -26,6 +26,7 @@ pub mod rules;
 pub mod sockets;
 pub mod stats;
 pub mod sysctl;
+pub mod tc;
 
 pub use error::Error;
 pub use nft::Nft;

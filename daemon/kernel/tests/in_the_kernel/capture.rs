@@ -449,7 +449,11 @@ fn ruleset() -> Ruleset {
     };
     let input = Chain {
         base: base(ChainKind::Filter, Hook::Input, 0, BasePolicy::Drop),
-        rules: vec![rule(&[bits(Field::Mark, CAPTURED, Op::Ne), accept()]), rule(&[ipv6(), is(Field::L4Proto, Datum::Byte(58)), accept()]), rule(&[drop()])],
+        rules: vec![
+            rule(&[bits(Field::Mark, CAPTURED, Op::Ne), accept()]),
+            rule(&[ipv6(), is(Field::L4Proto, Datum::Byte(58)), accept()]),
+            rule(&[drop()]),
+        ],
     };
     let forward = Chain {
         base: base(ChainKind::Filter, Hook::Forward, 0, BasePolicy::Accept),

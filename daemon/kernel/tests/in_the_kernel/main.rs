@@ -11,3 +11,4 @@ mod routing;
 mod sockets;
 mod space;
 mod takeover;
+mod tc;
