@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use kernel::nft::{Monitor, NewElement};
-use kernel::{Difference, Nft, links, routes, rules, stats, sysctl};
+use kernel::{Difference, Nft, links, routes, rules, stats, sysctl, tc};
 use policy::Plan;
 use policy::compile::proxy::{MAPPING_SHIFT, PERMITS};
 use policy::messages::{Counters, DriftFinding};
@@ -17,7 +17,7 @@ use policy::ruleset::{Datum, Span};
 use crate::clock::Now;
 use crate::flows;
 use crate::lockdown;
-use crate::mapped::Door;
+use crate::mapped::{Door, rates};
 use crate::schedule::{self, Told, Turn};
 use crate::services::Services;
 
@@ -104,6 +104,9 @@ impl Gate {
         done.phase("links", &mut clock);
         routes::reconcile(&present.routes).map_err(|error| told(&error))?;
         done.phase("routes", &mut clock);
+        let shaped = tc::reconcile(&rates(&plan.proxy)).map_err(|error| told(&error));
+        done.attempt(manner, shaped)?;
+        done.phase("rates", &mut clock);
         sysctl::write(&present.sysctls).map_err(|error| told(&error))?;
         done.phase("sysctls", &mut clock);
         self.keep_time(plan, now)?;
@@ -143,6 +146,7 @@ impl Gate {
         let (present, missing) = what_is_there(plan)?;
         links::reconcile(&present.links).map_err(|error| told(&error))?;
         routes::reconcile(&present.routes).map_err(|error| told(&error))?;
+        tc::reconcile(&rates(&plan.proxy)).map_err(|error| told(&error))?;
         sysctl::write(&present.sysctls).map_err(|error| told(&error))?;
         missing.map_or(Ok(()), Err)
     }
@@ -157,6 +161,7 @@ impl Gate {
         all.extend(rules::differences(&plan.route_rules).map_err(|error| told(&error))?);
         all.extend(links::differences(&plan.links).map_err(|error| told(&error))?);
         all.extend(routes::differences(&plan.routes).map_err(|error| told(&error))?);
+        all.extend(tc::differences(&rates(&plan.proxy)).map_err(|error| told(&error))?);
         all.extend(sysctl::differences(&plan.sysctls));
         Ok(all)
     }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  control, cli ─▶ server ─┐                       ┌─▶ store   generations, what is confirmed, the note of a trial
-//!  time ───────────────────┼─▶ machine ─▶ hands ───┼─▶ gate    nftables, links, routes, rules, sysctls, services
-//!  nft monitor, SIGTERM ───┘   (decides)  (act)    └─▶ server  answers
+//!  time ───────────────────┼─▶ machine ─▶ hands ───┼─▶ gate    nftables, links, routes, rules, rates, sysctls, services
+//!  nft monitor, SIGTERM ───┘   (decides)  (act)    ├─▶ mapped  who is let in to the forwarder
+//!  forwarder ─────────────────────────────────────▶┘   server  answers
 //! ```
 //!
-//! It runs as an ordinary user with CAP_NET_ADMIN. It takes policies, never rules or file contents, from root and from users it was
+//! It runs as an ordinary user with CAP_NET_ADMIN, and with CAP_NET_RAW for two kinds of socket that it makes for the forwarder. It takes policies, never rules or file contents, from root and from users it was
 //! told of; it opens no network socket. When it dies, whatever stands in the kernel stays: it fails shut or as confirmed.
 
 #![forbid(unsafe_code)]

@@ -10,6 +10,7 @@
 mod link;
 mod permits;
 mod proof;
+mod rates;
 mod record;
 #[cfg(test)]
 pub mod samples;
@@ -43,6 +44,7 @@ use sockets::Sockets;
 use usage::Usage;
 
 pub use proof::{PATIENCE as PROBED_WITHIN, to_prove};
+pub use rates::rates;
 pub use secrets::Secret;
 
 /// What the kernel does for mapped clients; the gate.

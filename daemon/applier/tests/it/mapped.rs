@@ -220,6 +220,20 @@ fn a_secret_that_is_removed_shuts_the_door_and_a_quota_that_is_spent_too_over_a_
 }
 
 #[test]
+fn rates_are_the_kernels_and_drift_like_everything_else() {
+    let desk = Desk::new();
+    let _forwarder = Forwarder::connect(&desk.applier, WELL);
+    desk.applier.keep(&mapped(", downMbit: 8"));
+    assert!(desk.office.gate.command("tc", "class show dev lan0").contains("8Mbit"));
+    assert_eq!(desk.applier.drift(), []);
+    desk.office.gate.command("tc", "qdisc del dev lan0 root");
+    assert!(desk.applier.drift().iter().any(|finding| finding.repaired));
+    assert!(desk.office.gate.command("tc", "class show dev lan0").contains("8Mbit"));
+    desk.applier.keep(&policy("lan", WEB));
+    assert!(!desk.office.gate.command("tc", "class show dev lan0").contains("8Mbit"));
+}
+
+#[test]
 fn permits_come_back_when_the_table_was_repaired() {
     let desk = Desk::new();
     let _forwarder = Forwarder::connect(&desk.applier, WELL);
@@ -231,7 +245,7 @@ fn permits_come_back_when_the_table_was_repaired() {
 #[test]
 fn a_storm_of_messages_and_garbage_do_not_hold_the_applier_up() {
     let desk = Desk::new();
-    let mut forwarder = Forwarder::connect(&desk.applier, WELL);
+    let _first = Forwarder::connect(&desk.applier, WELL);
     let generation = desk.applier.keep(&mapped(""));
     let storm = policy::messages::encode(&FromForwarder::Became { generation }).unwrap().repeat(100_000);
     let mut other = std::os::unix::net::UnixStream::connect(desk.applier.folder.path().join("forwarder-link.sock")).unwrap();
@@ -253,7 +267,6 @@ fn a_storm_of_messages_and_garbage_do_not_hold_the_applier_up() {
     other.set_read_timeout(Some(SOON)).unwrap();
     other.read_to_end(&mut rest).ok();
     desk.applier.until("it hangs up", SOON, || !desk.status().forwarder_connected);
-    forwarder = Forwarder::connect(&desk.applier, WELL);
+    let _second = Forwarder::connect(&desk.applier, WELL);
     desk.applier.until("it is let in again", SOON, || desk.permits() == 1);
-    drop(forwarder);
 }
