@@ -11,16 +11,22 @@ use kernel::conntrack::{self, Flow};
 use kernel::stats;
 use policy::Plan;
 use policy::messages::forwarder::FORWARDER_UID;
+use policy::compile::proxy::{MAPPING, MAPPING_SHIFT};
 use policy::name::Name;
+use policy::plan::proxy::{Proxy, Upstream};
 use policy::simulate::packet::{ICMP, ICMPV6, TCP};
 use policy::simulate::{Hop, Ingress, Packet, Seen, Transport, Verdict, World};
+
+use crate::mapped::alike;
 
 /// How long a change may be held up by this. Connections that were not looked at by then are ended: shut is the safe side.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Ends what is no longer permitted; returns how many connections that were. `before` is what stood until now, if it is known.
 pub fn end_forbidden(plan: &Plan, before: Option<&Plan>, is_open: impl Fn(&Name) -> bool) -> Result<usize, kernel::Error> {
-    let judges_alike = |before: &Plan| before.ruleset == plan.ruleset && before.links == plan.links && before.routes == plan.routes;
+    let judges_alike = |before: &Plan| {
+        before.ruleset == plan.ruleset && before.links == plan.links && before.routes == plan.routes && before.proxy == plan.proxy
+    };
     if before.is_some_and(judges_alike) {
         return Ok(0);
     }
@@ -31,12 +37,53 @@ pub fn end_forbidden(plan: &Plan, before: Option<&Plan>, is_open: impl Fn(&Name)
     let flows = conntrack::list()?;
     let world = world(plan, is_open);
     let own = own_addresses()?;
+    let same: BTreeSet<u16> = before.map(|before| same_mappings(&before.proxy, &plan.proxy)).unwrap_or_default();
     let begun = Instant::now();
     // What the forwarder sends is judged as the forwarder's.
     let forwarder = World { user: FORWARDER_UID, schedules: world.schedules.clone(), ..World::of(plan, None) };
-    let is_permitted = |flow: &Flow| is_permitted(&world, &own, flow) || is_from_box(&own, flow) && is_permitted(&forwarder, &own, flow);
+    let by_the_rules = |flow: &Flow| is_permitted(&world, &own, flow) || is_from_box(&own, flow) && is_permitted(&forwarder, &own, flow);
+    let is_permitted = |flow: &Flow| mapped(&plan.proxy, &same, &own, flow).unwrap_or_else(|| by_the_rules(flow));
     let forbidden = flows.iter().filter(|flow| begun.elapsed() > PATIENCE || !is_permitted(flow));
     conntrack::delete(forbidden)
+}
+
+/// Ends every connection of these mappings.
+pub fn end_mapped(ids: &[u16]) -> Result<(), kernel::Error> {
+    if stats::connections().count == 0 {
+        return Ok(());
+    }
+    ids.iter().try_for_each(|id| conntrack::flush_marked(u32::from(*id) << MAPPING_SHIFT, MAPPING))
+}
+
+/// Ids of the mappings that are the same in both, whose connections go on.
+fn same_mappings(before: &Proxy, after: &Proxy) -> BTreeSet<u16> {
+    let same_id = |name: &Name, id: u16| before.mappings.get(name).is_some_and(|mapping| mapping.id == id);
+    let same = after.mappings.iter().filter(|(name, mapping)| same_id(name, mapping.id) && alike(before, after, name));
+    same.map(|(_, mapping)| mapping.id).collect()
+}
+
+/// What the simulator need not be asked: connections of mapped clients, and those that carry them. What such a client has with the box
+/// itself, its administrator's session included, is a connection like any other.
+fn mapped(proxy: &Proxy, same: &BTreeSet<u16>, own: &BTreeSet<IpAddr>, flow: &Flow) -> Option<bool> {
+    let (source, destination) = (flow.original.source, flow.original.destination);
+    if own.contains(&source) {
+        let is_theirs =
+            |upstream: &Upstream| upstream.address == destination && (upstream.udp || upstream.port == flow.original.destination_port);
+        return proxy.upstreams.values().any(is_theirs).then_some(true);
+    }
+    if own.contains(&destination) {
+        return None;
+    }
+    match mapping(flow) {
+        Some(id) => Some(same.contains(&id)),
+        // It began before its client was mapped: the way it took is closed.
+        None => proxy.mappings.values().any(|mapping| mapping.clients.iter().any(|net| net.contains(&source))).then_some(false),
+    }
+}
+
+/// The mapping that a connection belongs to.
+fn mapping(flow: &Flow) -> Option<u16> {
+    u16::try_from((flow.mark & MAPPING) >> MAPPING_SHIFT).ok().filter(|id| *id != 0)
 }
 
 fn world<'a>(plan: &'a Plan, is_open: impl Fn(&Name) -> bool) -> World<'a> {
@@ -45,7 +92,7 @@ fn world<'a>(plan: &'a Plan, is_open: impl Fn(&Name) -> bool) -> World<'a> {
 }
 
 /// Those that were leased included.
-fn own_addresses() -> Result<BTreeSet<IpAddr>, kernel::Error> {
+pub fn own_addresses() -> Result<BTreeSet<IpAddr>, kernel::Error> {
     let links = stats::links()?;
     let texts = links.values().flat_map(|link| &link.addresses);
     Ok(texts.filter_map(|text| text.split('/').next()?.parse().ok()).collect())
@@ -195,6 +242,24 @@ spec:
     fn the_administrators_session_and_the_boxs_own_connections_go_on() {
         assert!(permitted(&flow(tuple("192.168.2.10", "192.168.2.1", 443), tuple("192.168.2.1", "192.168.2.10", 40_000))));
         assert!(permitted(&flow(tuple("203.0.113.2", "198.51.100.10", 123), tuple("198.51.100.10", "203.0.113.2", 40_000))));
+    }
+
+    #[test]
+    fn connections_of_mapped_clients_go_on_as_long_as_their_mapping_does() {
+        use crate::mapped::samples::proxy;
+        let own = BTreeSet::from(["192.168.2.1".parse().unwrap(), "203.0.113.2".parse().unwrap()]);
+        let carried = |mark: u32, original: Tuple| {
+            let flow = Flow { mark: mark << MAPPING_SHIFT, ..flow(original.clone(), original) };
+            mapped(&proxy(), &same_mappings(&proxy(), &proxy()), &own, &flow)
+        };
+        let client = || tuple("192.168.2.10", "198.51.100.10", 443);
+        assert_eq!(carried(1, client()), Some(true));
+        assert_eq!(carried(9, client()), Some(false), "of a mapping that is gone");
+        assert_eq!(carried(0, client()), Some(false), "from before it was mapped");
+        assert_eq!(carried(0, tuple("192.168.2.200", "198.51.100.10", 443)), None);
+        assert_eq!(carried(9, tuple("192.168.2.10", "192.168.2.1", 443)), None, "the administrator's session");
+        assert_eq!(carried(0, tuple("203.0.113.2", "198.51.100.1", 1080)), Some(true), "the forwarder's own");
+        assert_eq!(carried(0, tuple("203.0.113.2", "198.51.100.1", 22)), None);
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! in one batch, then addresses and routes, forwarding last, and nothing counts before it was read back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kernel::nft::{Monitor, NewElement};
-use kernel::{Difference, Nft, links, routes, rules, stats, sysctl};
+use kernel::{Difference, Nft, links, routes, rules, stats, sysctl, tc};
 use policy::Plan;
+use policy::compile::proxy::{MAPPING_SHIFT, PERMITS};
 use policy::messages::{Counters, DriftFinding};
 use policy::name::IfName;
 use policy::ruleset::{Datum, Span};
@@ -16,6 +17,7 @@ use policy::ruleset::{Datum, Span};
 use crate::clock::Now;
 use crate::flows;
 use crate::lockdown;
+use crate::mapped::{Door, rates};
 use crate::schedule::{self, Told, Turn};
 use crate::services::Services;
 
@@ -26,6 +28,8 @@ pub struct Gate {
     told: Told,
     /// Who last changed the tables, us excepted.
     stranger: Option<String>,
+    /// The standing tables were put in anew, without permits.
+    emptied: bool,
 }
 
 /// How an installation treats what it cannot do.
@@ -50,7 +54,7 @@ impl Gate {
         let nft = Nft::open()?;
         // Without it strangers are found by the next round of comparing, only later.
         let monitor = Monitor::open().map_err(|error| tracing::warn!(error = %told(&error), "changes of the tables cannot be heard")).ok();
-        Ok(Gate { nft, monitor, services, told: Told::default(), stranger: None })
+        Ok(Gate { nft, monitor, services, told: Told::default(), stranger: None, emptied: false })
     }
 
     pub fn monitor(&self) -> Option<&Monitor> {
@@ -100,6 +104,9 @@ impl Gate {
         done.phase("links", &mut clock);
         routes::reconcile(&present.routes).map_err(|error| told(&error))?;
         done.phase("routes", &mut clock);
+        let shaped = tc::reconcile(&rates(&plan.proxy)).map_err(|error| told(&error));
+        done.attempt(manner, shaped)?;
+        done.phase("rates", &mut clock);
         sysctl::write(&present.sysctls).map_err(|error| told(&error))?;
         done.phase("sysctls", &mut clock);
         self.keep_time(plan, now)?;
@@ -133,13 +140,20 @@ impl Gate {
         if !self.nft.differences(&plan.ruleset).map_err(|error| told(&error))?.is_empty() {
             self.nft.apply(&plan.ruleset).map_err(|error| told(&error))?;
             self.told.forget();
+            self.emptied = true;
             self.keep_time(plan, now)?;
         }
         let (present, missing) = what_is_there(plan)?;
         links::reconcile(&present.links).map_err(|error| told(&error))?;
         routes::reconcile(&present.routes).map_err(|error| told(&error))?;
+        tc::reconcile(&rates(&plan.proxy)).map_err(|error| told(&error))?;
         sysctl::write(&present.sysctls).map_err(|error| told(&error))?;
         missing.map_or(Ok(()), Err)
+    }
+
+    /// Whether a repair took the permits along; asked once.
+    pub fn was_emptied(&mut self) -> bool {
+        std::mem::take(&mut self.emptied)
     }
 
     pub fn differences(&mut self, plan: &Plan) -> Result<Vec<Difference>, String> {
@@ -147,6 +161,7 @@ impl Gate {
         all.extend(rules::differences(&plan.route_rules).map_err(|error| told(&error))?);
         all.extend(links::differences(&plan.links).map_err(|error| told(&error))?);
         all.extend(routes::differences(&plan.routes).map_err(|error| told(&error))?);
+        all.extend(tc::differences(&rates(&plan.proxy)).map_err(|error| told(&error))?);
         all.extend(sysctl::differences(&plan.sysctls));
         Ok(all)
     }
@@ -244,6 +259,27 @@ impl Done {
             (result, _) => result,
         }
     }
+}
+
+impl Door for Gate {
+    fn grant(&mut self, permits: &[(u16, Duration)]) -> Result<(), String> {
+        let element = |(id, lasts): &(u16, Duration)| NewElement { key: permit(*id), to: None, timeout: Some(*lasts) };
+        let elements: Vec<NewElement> = permits.iter().map(element).collect();
+        self.nft.renew_elements(lockdown::TABLE, PERMITS, &elements).map_err(|error| told(&error))
+    }
+
+    fn withdraw(&mut self, ids: &[u16]) -> Result<(), String> {
+        let keys: Vec<Vec<Span>> = ids.iter().map(|id| permit(*id)).collect();
+        self.nft.delete_elements(lockdown::TABLE, PERMITS, &keys).map_err(|error| told(&error))
+    }
+
+    fn end_flows(&mut self, ids: &[u16]) -> Result<(), String> {
+        flows::end_mapped(ids).map_err(|error| told(&error))
+    }
+}
+
+fn permit(id: u16) -> Vec<Span> {
+    vec![Span::One(Datum::Word(u32::from(id) << MAPPING_SHIFT))]
 }
 
 /// `meta nfproto`: IPv4 and IPv6.

@@ -1,6 +1,6 @@
 //! Carries out what the machine decided: on the disk, on the kernel, on the socket. Decides nothing itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::gate::{Gate, Manner};
 use crate::judge::{Judge, Question as Case};
 use crate::lockdown;
 use crate::machine::{Effect, Input, Installed, Judged, Machine, Number, Question, Refusal, Verdict};
+use crate::mapped::{Mapped, to_prove};
 use crate::server::Server;
 use crate::store::{Folder, Store};
 
@@ -23,6 +24,7 @@ pub struct Hands {
     pub store: Store<Folder>,
     pub server: Server,
     pub judge: Judge,
+    pub mapped: Mapped,
     /// What was judged and is not stored yet.
     candidate: Option<Candidate>,
     /// Compiled: what stands, what is confirmed, and what is on its way in. Going back needs no disk.
@@ -44,13 +46,15 @@ struct Compiled {
     digest: Digest,
     by: String,
     repair: bool,
+    /// The box's own.
+    timezone: String,
     judging: Option<Duration>,
 }
 
 impl Hands {
-    pub fn new(machine: Machine, gate: Gate, store: Store<Folder>, server: Server, judge: Judge) -> Self {
+    pub fn new(machine: Machine, gate: Gate, store: Store<Folder>, server: Server, judge: Judge, mapped: Mapped) -> Self {
         let kept = store.kept();
-        Hands { machine, gate, store, server, judge, candidate: None, compiled: BTreeMap::new(), stands: None, kept, done: false }
+        Hands { machine, gate, store, server, judge, mapped, candidate: None, compiled: BTreeMap::new(), stands: None, kept, done: false }
     }
 
     /// Whether the process should end.
@@ -76,13 +80,22 @@ impl Hands {
                     let system = judged.checked.config().system.as_ref().map(|(_, system)| &system.spec);
                     let confirm_within = system.map_or(Duration::from_secs(60), |system| system.confirm_within);
                     let repair = system.is_none_or(|system| system.drift == Drift::Repair);
-                    let compiled = Compiled { plan: judged.plan, digest: judged.digest, by: String::new(), repair, judging: None };
+                    let timezone = system.map_or("UTC".into(), |system| system.timezone.clone());
+                    let compiled =
+                        Compiled { plan: judged.plan, digest: judged.digest, by: String::new(), repair, timezone, judging: None };
                     self.candidate = Some(Candidate { sources: answer.sources, compiled: Rc::new(compiled), judging: answer.took });
                     Ok(Verdict { confirm_within })
                 }
                 Err(refusal) => Err(refusal),
             };
             self.take(Input::Judged(verdict));
+        }
+    }
+
+    /// Whether what a change maps anew can be carried, if that is known.
+    pub fn take_proof(&mut self) {
+        if let Some(verdict) = self.mapped.verdict() {
+            self.take(Input::Probed(verdict));
         }
     }
 
@@ -105,7 +118,9 @@ impl Hands {
             }
             Effect::LockDown => {
                 self.stands = None;
-                Some(Input::LockedDown(self.gate.lock_down()))
+                let result = self.gate.lock_down();
+                self.mapped.stand(None, BTreeSet::new(), &mut self.gate);
+                Some(Input::LockedDown(result))
             }
             Effect::Guard => {
                 if let Err(why) = self.gate.guard() {
@@ -142,6 +157,24 @@ impl Hands {
             }
             Effect::Answer(caller, question) => {
                 let response = self.answer(question).unwrap_or_else(refused);
+                self.server.reply(caller, &response, now().boot);
+                None
+            }
+            Effect::Probe(mappings) => {
+                self.mapped.prove(&mappings, &mut self.gate);
+                None
+            }
+            Effect::SetSecret { caller, name, value, text } => {
+                let done = self.mapped.set_secret(&name, value, &mut self.gate);
+                if done.is_ok() {
+                    info!("{text}");
+                }
+                let response = done.map_or_else(refused, |()| ApplierResponse::Done);
+                self.server.reply(caller, &response, now().boot);
+                None
+            }
+            Effect::ProbeUpstreams(caller, upstreams) => {
+                let response = self.mapped.probe(upstreams, &mut self.gate).map_or_else(refused, |()| ApplierResponse::Done);
                 self.server.reply(caller, &response, now().boot);
                 None
             }
@@ -203,12 +236,17 @@ impl Hands {
         // From here on the kernel may hold any of it.
         self.stands = Some(number);
         let done = self.gate.install(&compiled.plan, before.as_deref().map(|before| &before.plan), manner, now())?;
+        // What was confirmed once need not prove itself again.
+        let before = before.as_deref().map(|before| &before.plan.proxy);
+        let to_prove = if manner == Manner::Strict { to_prove(before, &compiled.plan.proxy) } else { BTreeSet::new() };
+        let carried = (number, &compiled.plan.proxy, compiled.timezone.as_str());
+        self.mapped.stand(Some(carried), to_prove.clone(), &mut self.gate);
         let mut phases = done.phases;
         phases.extend(compiled.judging.map(|judging| ("judge".to_owned(), judging.as_micros() as u64)));
         phases.insert("install".into(), begun.elapsed().as_micros() as u64);
         info!(generation = number, digest = %compiled.digest, ?phases, "installed and read back");
         remarks.extend(done.remarks);
-        Ok(Installed { digest: compiled.digest.clone(), by: compiled.by.clone(), repair: compiled.repair, phases, remarks })
+        Ok(Installed { digest: compiled.digest.clone(), by: compiled.by.clone(), repair: compiled.repair, to_prove, phases, remarks })
     }
 
     /// From the disk: it was judged when it was stored, and is not proved again.
@@ -221,13 +259,21 @@ impl Hands {
             remarks
                 .push(format!("generation {number} compiles to {digest} with this version, and to {} when it was confirmed", meta.digest));
         }
-        let repair = checked.config().system.as_ref().is_none_or(|(_, system)| system.spec.drift == Drift::Repair);
-        Ok(Compiled { plan, digest, by: meta.by, repair, judging: None })
+        let system = checked.config().system.as_ref().map(|(_, system)| &system.spec);
+        let repair = system.is_none_or(|system| system.drift == Drift::Repair);
+        let timezone = system.map_or("UTC".into(), |system| system.timezone.clone());
+        Ok(Compiled { plan, digest, by: meta.by, repair, timezone, judging: None })
     }
 
     fn repair(&mut self) -> Result<(), String> {
         match self.standing() {
-            Some(compiled) => self.gate.repair(&compiled.plan, now()),
+            Some(compiled) => {
+                let result = self.gate.repair(&compiled.plan, now());
+                if self.gate.was_emptied() {
+                    self.mapped.emptied(&mut self.gate);
+                }
+                result
+            }
             None => self.gate.lock_down(),
         }
     }
@@ -256,6 +302,7 @@ impl Hands {
                 let plan = standing.as_deref().map_or(&lockdown, |compiled| &compiled.plan);
                 ApplierResponse::Counters(self.gate.counters(plan, now())?)
             }
+            Question::Proxy => ApplierResponse::Proxy(self.mapped.status(now())),
             Question::KernelRuleset => ApplierResponse::KernelRuleset { text: self.gate.ruleset_text()? },
         })
     }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  control, cli ─▶ server ─┐                       ┌─▶ store   generations, what is confirmed, the note of a trial
-//!  time ───────────────────┼─▶ machine ─▶ hands ───┼─▶ gate    nftables, links, routes, rules, sysctls, services
-//!  nft monitor, SIGTERM ───┘   (decides)  (act)    └─▶ server  answers
+//!  time ───────────────────┼─▶ machine ─▶ hands ───┼─▶ gate    nftables, links, routes, rules, rates, sysctls, services
+//!  nft monitor, SIGTERM ───┘   (decides)  (act)    ├─▶ mapped  who is let in to the forwarder
+//!  forwarder ─────────────────────────────────────▶┘   server  answers
 //! ```
 //!
-//! It runs as an ordinary user with CAP_NET_ADMIN. It takes policies, never rules or file contents, from root and from users it was
+//! It runs as an ordinary user with CAP_NET_ADMIN, and with CAP_NET_RAW for two kinds of socket that it makes for the forwarder. It takes policies, never rules or file contents, from root and from users it was
 //! told of; it opens no network socket. When it dies, whatever stands in the kernel stays: it fails shut or as confirmed.
 
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod hands;
 mod judge;
 mod lockdown;
 mod machine;
+mod mapped;
 mod options;
 mod schedule;
 mod server;
@@ -43,6 +45,7 @@ use crate::gate::{Gate, told};
 use crate::hands::Hands;
 use crate::judge::Judge;
 use crate::machine::{Input, Machine, Settings};
+use crate::mapped::{Mapped, Setup};
 use crate::options::Options;
 use crate::server::Server;
 use crate::services::Services;
@@ -92,11 +95,18 @@ fn run(options: Options) -> Result<(), String> {
         .map_err(|error| format!("could not listen in {}: {error}", options.run_dir.display()))?;
     let judge = Judge::new().map_err(|error| format!("could not make a pair of sockets: {error}"))?;
     let machine = Machine::new(Settings { drift_every: options.drift_every });
-    let mut hands = Hands::new(machine, gate, store, server, judge);
+    let mapped = Mapped::open(Setup {
+        run_dir: &options.run_dir,
+        state_dir: options.state_dir,
+        forwarder: options.forwarder,
+        lasts: options.permits_last,
+    })?;
+    let mut hands = Hands::new(machine, gate, store, server, judge, mapped);
     hands.take(Input::Started(found));
     notify(&[NotifyState::Ready, NotifyState::Status(&hands.machine.summary())]);
     attend(&mut hands, &signals)?;
     notify(&[NotifyState::Stopping]);
+    hands.mapped.finish();
     info!("ended; the kernel keeps what stands");
     Ok(())
 }
@@ -114,6 +124,9 @@ fn attend(hands: &mut Hands, signals: &SignalFd) -> Result<(), String> {
         if heard.monitor && hands.gate.heard_a_stranger() {
             hands.take(Input::TablesChanged);
         }
+        if heard.forwarder {
+            hands.mapped.turn(&mut hands.gate);
+        }
         if heard.judge {
             hands.take_verdict();
         }
@@ -128,8 +141,10 @@ fn attend(hands: &mut Hands, signals: &SignalFd) -> Result<(), String> {
             ticked = now;
             hands.server.tick(now);
             hands.take(Input::Tick);
+            hands.mapped.tick(&mut hands.gate);
             notify(&[NotifyState::Watchdog]);
         }
+        hands.take_proof();
         let summary = hands.machine.summary();
         if summary != said {
             notify(&[NotifyState::Status(&summary)]);
@@ -147,6 +162,7 @@ struct Heard {
     signal: bool,
     monitor: bool,
     judge: bool,
+    forwarder: bool,
     peers: Vec<(u64, PollFlags)>,
 }
 
@@ -154,6 +170,8 @@ fn listen(hands: &Hands, signals: &SignalFd, at_most: Duration) -> Result<Heard,
     let peers = hands.server.interests();
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(hands.judge.as_fd(), PollFlags::POLLIN)];
     fds.extend(peers.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)));
+    let mapped = hands.mapped.interests();
+    fds.extend(mapped.iter().map(|(fd, flags)| PollFd::new(*fd, *flags)));
     fds.extend(hands.gate.monitor().map(|monitor| PollFd::new(monitor.as_fd(), PollFlags::POLLIN)));
     let timeout = PollTimeout::try_from(at_most.as_millis() as i32 + 1).unwrap_or(PollTimeout::ZERO);
     match poll(&mut fds, timeout) {
@@ -165,7 +183,8 @@ fn listen(hands: &Hands, signals: &SignalFd, at_most: Duration) -> Result<Heard,
     Ok(Heard {
         signal: !flags(0).is_empty(),
         judge: !flags(1).is_empty(),
-        monitor: !flags(2 + peers.len()).is_empty(),
+        forwarder: (0..mapped.len()).any(|place| !flags(2 + peers.len() + place).is_empty()),
+        monitor: !flags(2 + peers.len() + mapped.len()).is_empty(),
         peers: peers
             .iter()
             .enumerate()

@@ -72,7 +72,7 @@ impl Told {
     }
 }
 
-fn open_for(schedule: &Schedule, wall: u64) -> Option<Duration> {
+pub fn open_for(schedule: &Schedule, wall: u64) -> Option<Duration> {
     let zone = TimeZone::get(&schedule.timezone).ok()?;
     let now = Timestamp::from_millisecond(i64::try_from(wall).ok()?).ok()?.to_zoned(zone);
     let minute = u32::from(minute_of_week(&now));

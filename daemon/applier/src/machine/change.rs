@@ -5,7 +5,8 @@ use std::time::Duration;
 use policy::messages::{ApplierResponse, Principal};
 use policy::{Digest, Problems};
 
-use super::trial::{Return, Trial};
+use super::proving::{PATIENCE, Proving};
+use super::trial::Return;
 use super::{Caller, Effect, Installed, Judged, Machine, Number, Refusal, Verdict, Work, refuse};
 use crate::clock::{Now, shown};
 
@@ -45,6 +46,9 @@ impl Machine {
                     shown(trial.deadline_wall)
                 ),
             ),
+            Work::Proving(other) => {
+                refuse(asked.caller, format!("a change by {} is being probed; try again in a moment", other.asked.by.name))
+            }
             Work::Judging(other) => refuse(asked.caller, format!("a change by {} is being checked; try again in a moment", other.by.name)),
             _ => refuse(asked.caller, "another change is under way; try again in a moment"),
         }
@@ -113,27 +117,24 @@ impl Machine {
         let Candidate { asked, number, confirm_within } = candidate;
         match result {
             Ok(installed) => {
-                let phases = installed.phases.clone();
-                let remarks = installed.remarks.join("; ");
-                self.stand(number, installed, now);
-                let trial = Trial {
+                let found = Proving {
+                    asked,
                     number,
-                    by: asked.by,
+                    confirm_within,
                     installed: now,
-                    deadline: now.boot + confirm_within,
-                    deadline_wall: now.wall + confirm_within.as_millis() as u64,
-                    back_to: self.confirmed,
+                    deadline: now.boot + PATIENCE,
+                    mappings: installed.to_prove.len(),
+                    phases: installed.phases.clone(),
+                    remarks: installed.remarks.clone(),
                 };
-                let text = format!("generation {number} by {} is on trial until {}", trial.by.name, shown(trial.deadline_wall));
-                let reply = ApplierResponse::OnTrial { generation: number, deadline: trial.deadline_wall, phases };
-                self.work = Work::Trial(trial);
-                let text = if remarks.is_empty() { text } else { format!("{text}; {remarks}") };
-                vec![self.event(text, now), Effect::Reply(asked.caller, reply)]
+                let to_prove = installed.to_prove.clone();
+                self.stand(number, installed, now);
+                self.prove(found, to_prove, now)
             }
             // Whatever was done of it, the way back does not ask how far it came.
             Err(why) => {
                 let reason = format!("generation {number} could not be installed: {why}");
-                self.begin_return(Return { number, failure: Some(reason.clone()), reason, answer: Some(asked.caller), then_exit: false })
+                self.begin_return(Return { failure: Some(reason.clone()), ..Return::of(number, reason, Some(asked.caller)) })
             }
         }
     }

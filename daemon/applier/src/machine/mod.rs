@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!             Apply                    read back
-//!  Standing ───────▶ Judging ▶ Saving ▶ Recording ▶ Installing ───────▶ Trial ── Confirm ──▶ Keeping ──▶ Standing
-//!     ▲                 │refused  │full    │full        │failed          │deadline, GoBack, SIGTERM      (the new one)
-//!     │                 ▼         ▼        ▼            ▼                ▼
-//!     └─────────────────┴─────────┴────────┴──────── GoingBack ◀─────────┘
+//!  Standing ───────▶ Judging ▶ Saving ▶ Recording ▶ Installing ──────────▶ Trial ── Confirm ──▶ Keeping ──▶ Standing
+//!     ▲                 │refused  │full    │full        │    │mappings new   ▲│deadline, GoBack, SIGTERM   (the new one)
+//!     │                 │         │        │            │    └──▶ Proving ───┘│
+//!     │                 ▼         ▼        ▼            ▼failed     ▼no exit  ▼
+//!     └─────────────────┴─────────┴────────┴──────── GoingBack ◀────┴─────────┘
 //!                                                       │failed
 //!                                                       ▼
 //!                                                    Lockdown, and another try every few seconds
@@ -16,161 +17,29 @@
 //! that does not fit its state: such an input is ignored.
 
 mod change;
+mod proving;
+mod shown;
 mod trial;
 mod watch;
+mod words;
+
+pub use words::{Caller, Effect, Found, Input, Installed, Interrupted, Judged, Question, Refusal, Verdict};
 
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod stories;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use policy::messages::{ApplierRequest, ApplierResponse, DriftFinding, Event, Generation, Principal, Status};
-use policy::{Digest, Problems, Sources};
+use policy::messages::{ApplierRequest, ApplierResponse, Event, Principal};
+use policy::{Digest, Problems};
 
 use crate::clock::Now;
+use crate::mapped::Secret;
 
 /// Generations count from 1.
 pub type Number = u64;
-
-/// One request of one connection: where the answer goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    pub id: u64,
-    /// When its unix connection was accepted (boot clock).
-    pub opened: Duration,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// What was found on disk when the process started.
-    Started(Found),
-    Request(Caller, ApplierRequest),
-    Judged(Result<Verdict, Refusal>),
-    Saved(Result<(), String>),
-    Recorded(Result<(), String>),
-    Installed(Result<Installed, String>),
-    Pointed(Result<(), String>),
-    Unrecorded(Result<(), String>),
-    LockedDown(Result<(), String>),
-    Compared(Result<Vec<DriftFinding>, String>),
-    Repaired(Result<(), String>),
-    /// Somebody else changed the packet filter.
-    TablesChanged,
-    Tick,
-    /// SIGTERM.
-    Shutdown,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a handful exist at a time, and none for long")]
-pub enum Effect {
-    /// Read, check, compile and prove; compare the digest. Result: `Judged`.
-    Judge {
-        sources: Judged,
-        digest: Option<Digest>,
-    },
-    /// Store what was judged as a generation, durably. Result: `Saved`.
-    Save {
-        number: Number,
-        by: String,
-        at: u64,
-    },
-    /// Note durably that a trial begins, and where it would go back to. Result: `Recorded`.
-    Record {
-        number: Number,
-        back_to: Option<Number>,
-        by: String,
-    },
-    /// Stage, check, install, read back. Result: `Installed`.
-    Install(Number),
-    /// Make this the generation that a restart restores, durably. Result: `Pointed`.
-    Point {
-        to: Option<Number>,
-        by: String,
-    },
-    /// Remove the note of a trial. Result: `Unrecorded`.
-    Unrecord,
-    /// Drop everything but loopback, stop forwarding. Result: `LockedDown`.
-    LockDown,
-    /// Lock down if nothing of ours stands in the kernel, else leave it for an atomic replacement. No result.
-    Guard,
-    /// Compare the kernel with what stands. Result: `Compared`.
-    Compare,
-    /// Put right what differs from what stands. Result: `Repaired`.
-    Repair,
-    /// Open and close what the time of day opens and closes.
-    Schedules,
-    /// A generation that never stood and never will.
-    Discard(Number),
-    /// Remove the oldest generations beyond the limit.
-    Prune,
-    Reply(Caller, ApplierResponse),
-    /// A question that changes nothing, answered from the kernel or the store.
-    Answer(Caller, Question),
-    Say(String),
-    Warn(String),
-    Exit,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judged {
-    These(Sources),
-    /// The sources of a kept generation.
-    Kept(Number),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    Status,
-    Sources(Option<Number>),
-    Counters,
-    KernelRuleset,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    pub confirmed: Option<Number>,
-    pub trial: Option<Interrupted>,
-    /// The next number that no generation ever had.
-    pub next: Number,
-    /// What was found damaged, and what was done about it.
-    pub remarks: Vec<String>,
-}
-
-/// A trial that was on when the process or the machine died.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interrupted {
-    /// None when the record cannot be read.
-    pub number: Option<Number>,
-    pub by: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// What the policy itself says about how long a trial lasts.
-    pub confirm_within: Duration,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub reason: String,
-    pub problems: Problems,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    pub digest: Digest,
-    pub by: String,
-    /// Whether drift is repaired or only reported.
-    pub repair: bool,
-    /// Microseconds.
-    pub phases: BTreeMap<String, u64>,
-    /// What an administrator should know although it worked.
-    pub remarks: Vec<String>,
-}
 
 /// How the machine was set up.
 #[derive(Debug, Clone, Copy)]
@@ -225,6 +94,8 @@ enum Work {
     Saving(change::Candidate),
     Recording(change::Candidate),
     Installing(change::Candidate),
+    /// It stands, and what it maps anew is probed.
+    Proving(proving::Proving),
     Trial(trial::Trial),
     Keeping {
         trial: trial::Trial,
@@ -268,6 +139,7 @@ impl Machine {
             Input::Saved(result) => self.saved(result),
             Input::Recorded(result) => self.recorded(result),
             Input::Installed(result) => self.installed(result, now),
+            Input::Probed(result) => self.probed(result, now),
             Input::Pointed(result) => self.pointed(result, now),
             Input::Unrecorded(result) => self.unrecorded(result, now),
             Input::LockedDown(result) => self.locked_down(result, now),
@@ -290,46 +162,6 @@ impl Machine {
 
     pub fn confirmed(&self) -> Option<Number> {
         self.confirmed
-    }
-
-    pub fn status(&self, now: Now, kept: Vec<Generation>, features: Vec<String>) -> Status {
-        let running = match &self.stands {
-            Stands::Generation(standing) => Some(Generation {
-                number: standing.number,
-                digest: standing.digest.clone(),
-                by: standing.by.clone(),
-                installed_at: standing.installed.wall,
-                confirmed: self.confirmed == Some(standing.number),
-            }),
-            Stands::Lockdown | Stands::Unknown => None,
-        };
-        Status {
-            now: now.wall,
-            running,
-            trial: match &self.work {
-                Work::Trial(trial) => Some(trial.shown(now)),
-                _ => None,
-            },
-            last_confirmed: self.confirmed,
-            last_event: self.last_event.clone(),
-            drift: self.watch.findings.clone(),
-            kept,
-            features,
-        }
-    }
-
-    /// One line for the service manager's status.
-    pub fn summary(&self) -> String {
-        let stands = match &self.stands {
-            Stands::Lockdown => "locked down, nothing passes".to_owned(),
-            Stands::Unknown => "NOT EVEN LOCKDOWN COULD BE INSTALLED".to_owned(),
-            Stands::Generation(standing) => format!("generation {}", standing.number),
-        };
-        match &self.work {
-            Work::Trial(trial) => format!("{stands} on trial until {}", crate::clock::shown(trial.deadline_wall)),
-            Work::GoingBack(_) | Work::Unrecording(_) => format!("{stands}, going back"),
-            _ => stands,
-        }
     }
 
     fn start(&mut self, found: Found) -> Vec<Effect> {
@@ -366,9 +198,11 @@ impl Machine {
             ApplierRequest::Sources { generation } => vec![Effect::Answer(caller, Question::Sources(generation))],
             ApplierRequest::Counters => vec![Effect::Answer(caller, Question::Counters)],
             ApplierRequest::KernelRuleset => vec![Effect::Answer(caller, Question::KernelRuleset)],
-            ApplierRequest::Proxy | ApplierRequest::SetSecret { .. } | ApplierRequest::ProbeUpstreams { .. } => {
-                let reason = "this box carries no clients to upstreams yet".to_owned();
-                vec![Effect::Reply(caller, ApplierResponse::Refused { reason, problems: Problems::default() })]
+            ApplierRequest::Proxy => vec![Effect::Answer(caller, Question::Proxy)],
+            ApplierRequest::ProbeUpstreams { upstreams } => vec![Effect::ProbeUpstreams(caller, upstreams)],
+            ApplierRequest::SetSecret { name, value, by } => {
+                let text = format!("the secret {name} was {} by {}", if value.is_empty() { "removed" } else { "set" }, by.name);
+                vec![Effect::SetSecret { caller, name, value: Secret::new(value), text }]
             }
         }
     }
@@ -458,7 +292,7 @@ impl Machine {
     /// Whoever stops us finds the box as confirmed: a trial is ended first, nothing else is touched.
     fn shut_down(&mut self) -> Vec<Effect> {
         match &mut self.work {
-            Work::Trial(_) => self.go_back("the applier was stopped during the trial".into(), None, true),
+            Work::Trial(_) | Work::Proving(_) => self.go_back("the applier was stopped during the trial".into(), None, true),
             Work::GoingBack(way) | Work::Unrecording(way) => {
                 way.then_exit = true;
                 vec![]

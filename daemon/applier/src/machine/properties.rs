@@ -1,5 +1,9 @@
 //! The machine under any sequence of requests, failures, crashes and time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use policy::Sources;
+use policy::messages::DriftFinding;
 use proptest::prelude::*;
 
 use super::*;
@@ -22,6 +26,10 @@ enum Deed {
     /// The process dies after this many further effects.
     CrashAfter(usize),
     Restart,
+    /// The next changes map clients anew.
+    Map(bool),
+    /// What the health gate finds.
+    Probed(bool),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -38,6 +46,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         3 => prop::sample::select(vec!["save", "record", "install", "point", "unrecord", "lockdown", "repair"]).prop_map(Deed::FailNext),
         3 => (0..9_usize).prop_map(Deed::CrashAfter),
         1 => Just(Deed::Restart),
+        1 => any::<bool>().prop_map(Deed::Map),
+        3 => prop::bool::weighted(0.7).prop_map(Deed::Probed),
     ]
 }
 
@@ -58,6 +68,7 @@ proptest! {
         world.check();
         prop_assert_eq!(world.kernel(), world.disk.confirmed);
         prop_assert_eq!(world.disk.trial, None);
+        prop_assert!(world.asked.is_empty(), "somebody was never answered");
         if !world.doubt {
             prop_assert_eq!(world.disk.confirmed, world.acknowledged);
         }
@@ -103,8 +114,13 @@ pub mod world {
         /// A confirmation failed halfway: nobody was told of it, but after a crash it may stand.
         halfway: Option<Number>,
         replies: Vec<(u64, ApplierResponse)>,
+        /// Whose change is being probed, and who is answered later.
+        pub asked: Vec<u64>,
         callers: u64,
         good: bool,
+        pub maps: bool,
+        /// Generations that were probed and can be carried, or need not be.
+        proven: Vec<Number>,
     }
 
     impl World {
@@ -126,8 +142,11 @@ pub mod world {
                 doubt: false,
                 halfway: None,
                 replies: vec![],
+                asked: vec![],
                 callers: 0,
                 good: true,
+                maps: false,
+                proven: vec![],
             };
             world.restart();
             world
@@ -144,12 +163,18 @@ pub mod world {
         /// What holds whenever the box is at rest.
         pub fn check(&self) {
             let on_trial = matches!(self.machine.work, Work::Trial(_));
+            let proving = matches!(self.machine.work, Work::Proving(_));
             let at_rest = matches!(self.machine.work, Work::Nothing);
-            assert!(on_trial || at_rest, "left in {:?}", self.machine.work);
+            assert_eq!(self.asked.len(), usize::from(proving), "asked and not answered in {:?}", self.machine.work);
+            assert!(on_trial || proving || at_rest, "left in {:?}", self.machine.work);
             match self.kernel {
                 // Lockdown failed; it is tried again with every tick, and the status says so in capitals.
                 _ if self.machine.stands == Stands::Unknown => {}
-                Kernel::Generation(number) if on_trial => assert_eq!(self.disk.trial, Some(number)),
+                Kernel::Generation(number) if proving => assert_eq!(self.disk.trial, Some(number)),
+                Kernel::Generation(number) if on_trial => {
+                    assert_eq!(self.disk.trial, Some(number));
+                    assert!(self.proven.contains(&number), "on trial without proof");
+                }
                 Kernel::Generation(number) => {
                     assert_eq!(Some(number), self.machine.confirmed, "an unconfirmed generation stands");
                     assert_eq!(self.machine.standing(), Some(number));
@@ -189,13 +214,34 @@ pub mod world {
                 Deed::FailNext(what) => self.fail_next(what),
                 Deed::CrashAfter(effects) => self.crash_after = Some(*effects),
                 Deed::Restart => self.restart(),
+                Deed::Map(maps) => self.maps = *maps,
+                Deed::Probed(good) => self.probed(*good),
             }
+        }
+
+        pub fn probed(&mut self, good: bool) {
+            if let Work::Proving(proving) = &self.machine.work
+                && good
+            {
+                self.proven.push(proving.number);
+            }
+            self.input(Input::Probed(if good { Ok(()) } else { Err("mapping kids cannot be carried: upstream lon: refused".into()) }));
+            self.settle_asked();
+        }
+
+        /// The answers of those who waited for a probe.
+        pub fn settle_asked(&mut self) -> Option<ApplierResponse> {
+            let asked = self.asked.clone();
+            let answered: Vec<_> = self.replies.extract_if(.., |(id, _)| asked.contains(id)).collect();
+            assert!(answered.len() <= 1, "more answers than questions");
+            self.asked.retain(|id| !answered.iter().any(|(answered, _)| answered == id));
+            answered.into_iter().next().map(|(_, response)| response)
         }
 
         pub fn apply(&mut self, by: &str) -> ApplierResponse {
             let by = Principal { name: by.into(), address: None, connected_at: None };
             let request = ApplierRequest::Apply { sources: Sources::default(), digest: Digest(String::new()), confirm_within: None, by };
-            self.request(request).unwrap_or(ApplierResponse::WentBack { generation: 0 })
+            self.request(request).unwrap_or(ApplierResponse::Done)
         }
 
         pub fn confirm_new_connection(&mut self, by: &str, generation: Number) {
@@ -214,10 +260,15 @@ pub mod world {
             self.request_from(caller, request)
         }
 
-        /// None only when the process died over it: otherwise there is exactly one answer.
+        /// None when the process died over it, or while a change is probed: otherwise there is exactly one answer.
         pub fn request_from(&mut self, caller: Caller, request: ApplierRequest) -> Option<ApplierResponse> {
             let crashed = self.input(Input::Request(caller, request));
             let mut answers: Vec<_> = self.replies.extract_if(.., |(id, _)| *id == caller.id).map(|(_, reply)| reply).collect();
+            self.settle_asked();
+            if !crashed && answers.is_empty() && matches!(self.machine.work, Work::Proving(_)) && self.asked.is_empty() {
+                self.asked.push(caller.id);
+                return None;
+            }
             assert!(crashed || answers.len() == 1, "{} answers in {:?}", answers.len(), self.machine.work);
             answers.pop()
         }
@@ -227,6 +278,7 @@ pub mod world {
                 self.now.boot += Duration::from_secs(1);
                 self.now.wall += 1000;
                 self.input(Input::Tick);
+                self.settle_asked();
             }
         }
 
@@ -240,6 +292,9 @@ pub mod world {
 
         pub fn restart(&mut self) {
             self.crash_after = None;
+            // Whoever waited has lost the connection.
+            self.asked.clear();
+            self.replies.clear();
             if self.halfway.take().is_some() {
                 self.acknowledged = self.disk.confirmed;
             }
@@ -312,7 +367,12 @@ pub mod world {
                     // A failure may come after the batch was in the kernel.
                     self.kernel = Kernel::Generation(number);
                     self.drifted = false;
+                    let to_prove = if self.maps { BTreeSet::from(["kids".try_into().unwrap()]) } else { BTreeSet::new() };
+                    if !self.maps {
+                        self.proven.push(number);
+                    }
                     let installed = Installed {
+                        to_prove,
                         digest: Digest(number.to_string()),
                         by: "anna".into(),
                         repair: self.repair,
@@ -387,6 +447,14 @@ pub mod world {
                 }
                 Effect::Exit => {
                     self.exited = true;
+                    None
+                }
+                Effect::SetSecret { caller, .. } | Effect::ProbeUpstreams(caller, _) => {
+                    self.replies.push((caller.id, ApplierResponse::Done));
+                    None
+                }
+                Effect::Probe(mappings) => {
+                    assert!(!mappings.is_empty());
                     None
                 }
                 Effect::Schedules | Effect::Discard(_) | Effect::Prune | Effect::Say(_) | Effect::Warn(_) => None,

@@ -220,3 +220,79 @@ fn a_strangers_change_is_looked_at_at_once_but_not_all_the_time() {
     }
     assert_eq!(world.compared, before + 1);
 }
+
+/// A box on which generation 1 is confirmed, and a change that maps clients stands and is probed.
+fn probing() -> World {
+    let mut world = confirmed_box();
+    world.maps = true;
+    let by = principal("anna", None);
+    let digest = Digest(String::new());
+    let request = ApplierRequest::Apply { sources: policy::Sources::default(), digest, confirm_within: None, by };
+    assert_eq!(world.request(request), None, "answered before it was probed");
+    assert_eq!(world.kernel(), Some(2));
+    world
+}
+
+#[test]
+fn a_change_whose_mappings_can_be_carried_goes_on_trial_and_its_time_runs_from_then() {
+    let mut world = probing();
+    world.pass(5);
+    assert!(world.machine.summary().contains("probed"));
+    world.input(Input::Probed(Ok(())));
+    let Some(ApplierResponse::OnTrial { generation: 2, deadline, phases }) = world.settle_asked() else { panic!("not on trial") };
+    assert_eq!((deadline, phases.get("probe")), (world.now.wall + 60_000, Some(&5_000_000)));
+    world.confirm_new_connection("anna", 2);
+}
+
+#[test]
+fn a_change_whose_mappings_cannot_be_carried_goes_back_by_itself_with_the_reason() {
+    let mut world = probing();
+    world.input(Input::Probed(Err("mapping kids cannot be carried: upstream lon: connection refused".into())));
+    let Some(ApplierResponse::Failed { reason, generation: 1 }) = world.settle_asked() else { panic!("not failed") };
+    assert!(reason.contains("refused") && reason.contains("mapping kids") && reason.contains("upstream lon"), "{reason}");
+    assert_eq!((world.kernel(), world.disk.trial), (Some(1), None));
+}
+
+#[test]
+fn a_gate_that_never_answers_sends_the_change_back_and_a_late_answer_changes_nothing() {
+    let mut world = probing();
+    world.pass(11);
+    assert_eq!(world.kernel(), Some(2));
+    world.pass(1);
+    assert_eq!(world.kernel(), Some(1));
+    world.input(Input::Probed(Ok(())));
+    assert_eq!(world.kernel(), Some(1));
+}
+
+#[test]
+fn while_it_is_probed_a_change_can_be_taken_back_and_both_are_answered() {
+    let mut world = probing();
+    let confirm = world.request(ApplierRequest::Confirm { generation: 2, by: principal("anna", None) });
+    assert!(matches!(confirm, Some(ApplierResponse::Refused { .. })), "confirmed before it was proven");
+    let other = world.apply("ben");
+    assert!(matches!(other, ApplierResponse::Refused { reason, .. } if reason.contains("anna is being probed")));
+    let reply = world.request(ApplierRequest::GoBack { generation: None, by: principal("ben", None) });
+    assert_eq!(reply, Some(ApplierResponse::WentBack { generation: 1 }));
+    assert!(world.asked.is_empty(), "who applied it was answered too");
+}
+
+#[test]
+fn stopping_and_dying_while_it_is_probed_go_back() {
+    let mut world = probing();
+    world.input(Input::Shutdown);
+    assert!(world.exited && world.kernel() == Some(1));
+    let mut world = probing();
+    world.restart();
+    assert_eq!(world.kernel(), Some(1));
+}
+
+#[test]
+fn what_was_confirmed_is_restored_without_a_probe() {
+    let mut world = probing();
+    world.pass(1);
+    world.probed(true);
+    world.confirm_new_connection("anna", 2);
+    world.restart();
+    assert_eq!(world.kernel(), Some(2));
+    assert!(matches!(world.machine.work, Work::Nothing));
+}

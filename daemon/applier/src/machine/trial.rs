@@ -28,7 +28,15 @@ pub struct Return {
     /// What went wrong, if it is not a person's wish or a deadline.
     pub failure: Option<String>,
     pub answer: Option<Caller>,
+    /// Who asked for the change and was not told yet that it went on trial.
+    pub asked: Option<Caller>,
     pub then_exit: bool,
+}
+
+impl Return {
+    pub fn of(number: Number, reason: String, asked: Option<Caller>) -> Return {
+        Return { number, reason, failure: None, answer: None, asked, then_exit: false }
+    }
 }
 
 /// Nobody stands behind a change that came from a file; the first person who sees that it works may keep it.
@@ -100,13 +108,7 @@ impl Machine {
             (Work::Keeping { trial, caller, .. }, Err(why)) => {
                 self.pointer_in_doubt = true;
                 let reason = format!("the confirmation of generation {} could not be stored: {why}", trial.number);
-                self.begin_return(Return {
-                    number: trial.number,
-                    failure: Some(reason.clone()),
-                    reason,
-                    answer: Some(caller),
-                    then_exit: false,
-                })
+                self.begin_return(Return { failure: Some(reason.clone()), answer: Some(caller), ..Return::of(trial.number, reason, None) })
             }
             (Work::GoingBack(way), result) => {
                 let effects = self.install_back(way);
@@ -131,15 +133,16 @@ impl Machine {
 
     pub(super) fn end_trial(&mut self, caller: Caller, by: &Principal) -> Vec<Effect> {
         match &self.work {
-            Work::Trial(_) => self.go_back(format!("taken back by {}", by.name), Some(caller), false),
+            Work::Trial(_) | Work::Proving(_) => self.go_back(format!("taken back by {}", by.name), Some(caller), false),
             Work::GoingBack(_) | Work::Unrecording(_) => refuse(caller, "it is going back already"),
             _ => refuse(caller, "nothing is on trial; name the generation that should stand instead"),
         }
     }
 
-    /// Ends a trial whose time is over.
+    /// Ends a trial, or the probing before it, whose time is over.
     pub(super) fn expire(&mut self, now: Now) -> Vec<Effect> {
         match &self.work {
+            Work::Proving(proving) if now.boot >= proving.deadline => self.probed(Err("its mappings were not probed in time".into()), now),
             Work::Trial(trial) if now.boot >= trial.deadline => self.go_back("it was not confirmed in time".into(), None, false),
             _ => vec![],
         }
@@ -147,7 +150,11 @@ impl Machine {
 
     pub(super) fn go_back(&mut self, reason: String, answer: Option<Caller>, then_exit: bool) -> Vec<Effect> {
         match std::mem::replace(&mut self.work, Work::Nothing) {
-            Work::Trial(Trial { number, .. }) => self.begin_return(Return { number, reason, failure: None, answer, then_exit }),
+            Work::Trial(Trial { number, .. }) => self.begin_return(Return { answer, then_exit, ..Return::of(number, reason, None) }),
+            Work::Proving(proving) => {
+                let asked = Some(proving.asked.caller);
+                self.begin_return(Return { answer, then_exit, ..Return::of(proving.number, reason, asked) })
+            }
             other => {
                 self.work = other;
                 vec![]
@@ -215,6 +222,9 @@ impl Machine {
         let place = self.standing().map_or("lockdown".to_owned(), |number| format!("generation {number}"));
         let why = way.failure.as_ref().unwrap_or(&way.reason);
         let mut effects = vec![self.event(format!("generation {} went back to {place}: {why}", way.number), now)];
+        if let Some(caller) = way.asked {
+            effects.push(Effect::Reply(caller, ApplierResponse::Failed { reason: why.clone(), generation: back_to }));
+        }
         if let Some(caller) = way.answer {
             let response = match way.failure {
                 None => ApplierResponse::WentBack { generation: back_to },

@@ -126,7 +126,7 @@ impl Machine {
     }
 
     fn may_compare(&self) -> bool {
-        matches!(self.work, Work::Nothing | Work::Judging(_) | Work::Trial(_)) && self.stands != Stands::Unknown
+        matches!(self.work, Work::Nothing | Work::Judging(_) | Work::Proving(_) | Work::Trial(_)) && self.stands != Stands::Unknown
     }
 
     /// Lockdown is always repaired; it has no policy that could say otherwise.

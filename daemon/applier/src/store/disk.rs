@@ -1,7 +1,8 @@
 //! The few things that the store does to a disk, so that a test can cut the power between any two of them.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 /// Paths are relative to the state folder. Every method has happened when it returns; what survives a power cut is
@@ -32,7 +33,7 @@ impl Disk for Folder {
     }
 
     fn write_synced(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = File::create(self.0.join(path))?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.0.join(path))?;
         file.write_all(bytes)?;
         file.sync_all()
     }

@@ -14,9 +14,11 @@
 mod disk;
 #[cfg(test)]
 mod power_cuts;
-mod sealed;
+pub mod sealed;
 
 pub use disk::{Disk, Folder};
+#[cfg(test)]
+pub use power_cuts::Flaky;
 
 use std::io;
 

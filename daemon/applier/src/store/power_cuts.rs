@@ -8,7 +8,7 @@ use super::*;
 
 /// What an operation did to names; content is durable with `write_synced`, names with `sync_folder`.
 #[derive(Debug, Clone)]
-enum Op {
+pub enum Op {
     /// With `torn`, the power went while it was written.
     Write {
         path: String,
@@ -33,11 +33,11 @@ enum Op {
 type Files = BTreeMap<String, Vec<u8>>;
 
 #[derive(Debug, Default, Clone)]
-struct Flaky {
-    files: Files,
-    log: Vec<Op>,
+pub struct Flaky {
+    pub files: Files,
+    pub log: Vec<Op>,
     /// No space for anything more.
-    full: bool,
+    pub full: bool,
 }
 
 fn folder_of(path: &str) -> &str {
@@ -72,7 +72,7 @@ impl Op {
 impl Flaky {
     /// The disk after a power cut before operation `at`: names that were not synced are there or not, as `luck` decides, and the
     /// operation that was under way is half done.
-    fn after_power_cut(&self, at: usize, mut luck: u64) -> Flaky {
+    pub fn after_power_cut(&self, at: usize, mut luck: u64) -> Flaky {
         let mut coin = || {
             luck = luck.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             luck >> 63 == 1

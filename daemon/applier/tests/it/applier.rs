@@ -32,12 +32,12 @@ impl Applier {
         self
     }
 
-    /// As on the box: an ordinary user with one capability.
+    /// As on the box: an ordinary user with two capabilities.
     pub fn unprivileged(mut self) -> Self {
         let folder = self.folder.path();
         std::os::unix::fs::chown(folder, Some(65_534), Some(65_534)).expect("root may");
-        let wrapper = "setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --inh-caps=-all,+net_admin \
-                       --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin";
+        let wrapper = "setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --inh-caps=-all,+net_admin,+net_raw \
+                       --ambient-caps=-all,+net_admin,+net_raw --bounding-set=-all,+net_admin,+net_raw";
         self.wrapper = wrapper.split_whitespace().map(str::to_owned).collect();
         self
     }

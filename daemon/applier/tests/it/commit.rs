@@ -27,17 +27,18 @@ fn nothing_passes_before_a_policy_and_only_what_it_permits_afterwards() {
 }
 
 #[test]
-fn one_capability_is_enough() {
+fn two_capabilities_are_enough() {
     let office = Office::new();
     let mut applier = Applier::new().unprivileged();
     applier.start(&office.gate);
     let status = std::fs::read_to_string(format!("/proc/{}/status", applier.pid())).unwrap();
-    assert!(status.contains("Uid:\t65534") && status.contains("CapEff:\t0000000000001000"), "{status}");
+    assert!(status.contains("Uid:\t65534") && status.contains("CapEff:\t0000000000003000"), "{status}");
     applier.keep(&policy("lan", WEB));
     applier.apply(&policy("lan", SSH), 60);
     applier.stop();
     applier.start(&office.gate);
     assert_eq!((applier.running(), applier.drift()), (Some(1), vec![]));
+    assert!(!applier.log().contains("could not be opened"), "the forwarder's sockets: {}", applier.log());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The applier as a real process on the real kernel, in network namespaces. Needs root, and fails without it.
 
 mod applier;
+mod forwarder;
 mod namespace;
 mod office;
 
@@ -8,5 +9,6 @@ mod commit;
 mod crash;
 mod leak;
 mod lease;
+mod mapped;
 mod socket;
 mod watch;

@@ -56,6 +56,8 @@ pub enum Blocked {
     DailyQuota,
     MonthlyQuota,
     Schedule,
+    /// The policy says `enabled: false`.
+    Disabled,
     SecretMissing {
         name: String,
     },
