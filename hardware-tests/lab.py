@@ -165,11 +165,12 @@ class Lab:
         for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
             self.inet.sysctl(key, 1)
         self.upstreams = Upstreams(self)
+        self.internet = Internet(self.inet, os.path.join(self.state_dir, "internet"))
         self.servers = [
+            self.internet,
             Servers(self.inet, "inet", tcp=(22, 25, 80, 443, 853, 8080), udp=(53, 123, 443, 9999)),
             Servers(self.lan1, "lan1", tcp=(22, 80, 443, 8443), udp=(53, 9999)),
             Servers(self.lan2, "lan2", tcp=(22, 80, 443), udp=(53, 9999)),
-            Internet(self.inet, os.path.join(self.run_dir, "internet")),
             Servers(self.guest, "guest", tcp=(22, 80, 443), udp=(53, 9999)),
         ]
 
@@ -260,9 +261,10 @@ class Lab:
         """How long something may take that is promised of an optimised build; one for debugging is several times as slow."""
         return promised if self.binaries.endswith("release") else 3 * promised
 
-    def cli(self, *arguments, check=True, text_input=None):
-        """`portcullis` on the box's console."""
-        return self.box.run(os.path.join(self.binaries, "portcullis"), "--run-dir", self.run_dir, *arguments, check=check, text_input=text_input)
+    def cli(self, *arguments, check=True, text_input=None, errors=False):
+        """`portcullis` on the box's console; with `errors`, what it said there too."""
+        command = (os.path.join(self.binaries, "portcullis"), "--run-dir", self.run_dir, *arguments)
+        return self.box.run(*command, check=check, text_input=text_input, errors=errors)
 
 
 def _run_dir(prefix):
