@@ -1,4 +1,4 @@
-"""The applier's socket, spoken to directly: a big-endian length and JSON, as `policy::messages` says."""
+"""The sockets of applier and forwarder, spoken to directly: a big-endian length and JSON, as `policy::messages` says."""
 
 import json
 import os
@@ -9,10 +9,10 @@ import struct
 class ApplierSocket:
     """One connection of a local caller."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, name="applier.sock"):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(60)
-        self.socket.connect(os.path.join(lab.run_dir, "applier.sock"))
+        self.socket.connect(os.path.join(lab.run_dir, name))
 
     def ask(self, request, **fields):
         message = json.dumps({"request": request, **fields}).encode()
@@ -31,3 +31,9 @@ class ApplierSocket:
 
     def close(self):
         self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

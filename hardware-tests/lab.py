@@ -5,6 +5,8 @@
     lan2 .11 ─┘                          │ box │
     guest .10 ────────────────── guest0  └─────┘    mgmt0 ── the administrator 192.168.77.2
 
+    Beyond inet: up1 (100.64.1.10) and up2 (100.64.2.10), on which real proxies run and where what they carry comes out.
+
 The box's ports come up as a machine's do: present, down, without addresses. Everything else is the applier's work.
 """
 
@@ -17,10 +19,12 @@ import signal
 import time
 
 import front
+from internet import Internet
 from namespaces import Namespace, destroy_leftovers, run, wait_until
 from processes import Process, Supervisor
 from servers import Servers
 from units import Unit
+from upstreams import Upstreams
 
 LOCKS = "/run/lock"
 USERS = ("portcullis-applier", "portcullis-control", "portcullis-forwarder", "portcullis-observer", "portcullis-front")
@@ -34,6 +38,10 @@ PORTS = {
 }
 LAN = {"lan1": ("192.168.2.10/24", "fd00:2::10/64"), "lan2": ("192.168.2.11/24", "fd00:2::11/64")}
 INTERNET = ("198.51.100.10/32", "2001:db8:51::10/128", "192.0.2.53/32")
+# Machines with proxies: name, the network between it and the internet.
+UPSTREAMS = {"up1": ("100.64.1", "2001:db8:64:1:"), "up2": ("100.64.2", "2001:db8:64:2:")}
+# What rulesets call the forwarder's user by.
+FORWARDER_UID = 911
 
 
 class Lab:
@@ -50,11 +58,12 @@ class Lab:
         self.state_dir = _state_dir(prefix)
         self.log_dir = f"/var/log/portcullis-lab/{prefix}"
         self.policy_dir = os.path.join(self.state_dir, "policy")
-        for name in ("box", "inet", "lan", "lan1", "lan2", "guest"):
+        for name in ("box", "inet", "lan", "lan1", "lan2", "guest", *UPSTREAMS):
             setattr(self, name, Namespace(f"{prefix}-{name}"))
         self.admin = Namespace("" if admin_is_this_machine else f"{prefix}-admin")
         self.processes = {}
         self.servers = []
+        self.upstreams = None
 
     def __enter__(self):
         self._lock()
@@ -83,6 +92,8 @@ class Lab:
             self.supervisor.join()
         for servers in self.servers:
             servers.close()
+        if self.upstreams:
+            self.upstreams.close()
         Lab.clean_after(self.prefix)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.lock.name)
@@ -114,7 +125,11 @@ class Lab:
             try:
                 pwd.getpwnam(user)
             except KeyError:
-                run("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", user)
+                number = ("--uid", str(FORWARDER_UID)) if user == "portcullis-forwarder" else ()
+                run("useradd", "--system", *number, "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", user)
+        if pwd.getpwnam("portcullis-forwarder").pw_uid != FORWARDER_UID:
+            # From before it was fixed. A lab that runs now still has processes under the old one, and usermod says so.
+            run("usermod", "--uid", str(FORWARDER_UID), "portcullis-forwarder")
         shutil.rmtree(self.log_dir, ignore_errors=True)
         for directory in (self.run_dir, self.state_dir, self.log_dir, self.policy_dir):
             os.makedirs(directory, mode=0o755)
@@ -130,7 +145,7 @@ class Lab:
         os.chmod(path, mode)
 
     def _machines(self):
-        for machine in (self.inet, self.lan1, self.lan2, self.guest, *([self.admin] if self.admin.name else [])):
+        for machine in (self.inet, self.lan1, self.lan2, self.guest, *(getattr(self, name) for name in UPSTREAMS), *([self.admin] if self.admin.name else [])):
             machine.create().be_a_host()
         self.lan.create()
         self.lan.ip("link", "add", "switch", "type", "bridge")
@@ -142,7 +157,17 @@ class Lab:
             _configure(machine, "eth0", addresses, gateways=("192.168.2.1", "fd00:2::1"))
         for address in INTERNET:
             self.inet.ip("address", "add", address, "dev", "lo", "nodad") if ":" in address else self.inet.ip("address", "add", address, "dev", "lo")
+        for name, (four, six) in UPSTREAMS.items():
+            machine = getattr(self, name)
+            machine.ip("link", "add", "eth0", "type", "veth", "peer", "name", name, "netns", self.inet.name)
+            _configure(self.inet, name, (f"{four}.1/24", f"{six}:1/64"), ())
+            _configure(machine, "eth0", (f"{four}.10/24", f"{six}:10/64"), (f"{four}.1", f"{six}:1"))
+        for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+            self.inet.sysctl(key, 1)
+        self.upstreams = Upstreams(self)
+        self.internet = Internet(self.inet, os.path.join(self.state_dir, "internet"))
         self.servers = [
+            self.internet,
             Servers(self.inet, "inet", tcp=(22, 25, 80, 443, 853, 8080), udp=(53, 123, 443, 9999)),
             Servers(self.lan1, "lan1", tcp=(22, 80, 443, 8443), udp=(53, 9999)),
             Servers(self.lan2, "lan2", tcp=(22, 80, 443), udp=(53, 9999)),
@@ -173,7 +198,7 @@ class Lab:
 
     def _define_processes(self):
         own = {name: [os.path.join(self.binaries, f"portcullis-{name}")] for name in ("applier", "control", "forwarder", "observer")}
-        self._add("applier", own["applier"] + ["--allow-user", "portcullis-control"])
+        self._add("applier", own["applier"] + ["--allow-user", "portcullis-control", "--forwarder-user", "portcullis-forwarder"])
         self._add("control", own["control"])
         self._add("front", front.argv(self), unit="admin-front", notify=False, condition=lambda: front.can_start(self))
         self._add("forwarder", own["forwarder"])
@@ -236,9 +261,10 @@ class Lab:
         """How long something may take that is promised of an optimised build; one for debugging is several times as slow."""
         return promised if self.binaries.endswith("release") else 3 * promised
 
-    def cli(self, *arguments, check=True, text_input=None):
-        """`portcullis` on the box's console."""
-        return self.box.run(os.path.join(self.binaries, "portcullis"), "--run-dir", self.run_dir, *arguments, check=check, text_input=text_input)
+    def cli(self, *arguments, check=True, text_input=None, errors=False):
+        """`portcullis` on the box's console; with `errors`, what it said there too."""
+        command = (os.path.join(self.binaries, "portcullis"), "--run-dir", self.run_dir, *arguments)
+        return self.box.run(*command, check=check, text_input=text_input, errors=errors)
 
 
 def _run_dir(prefix):

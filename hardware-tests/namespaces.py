@@ -10,12 +10,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 
 
-def run(*command, check=True, text_input=None):
+def run(*command, check=True, text_input=None, errors=False):
     """Runs a program and returns what it printed; a failure says what was tried and what it answered."""
     result = subprocess.run(command, capture_output=True, text=True, input=text_input)
     if check and result.returncode != 0:
         raise RuntimeError(f"`{' '.join(command)}` failed: {result.stderr.strip() or result.stdout.strip()}")
-    return result.stdout
+    return result.stdout + (result.stderr if errors else "")
 
 
 def _enter(path):
@@ -51,8 +51,8 @@ class Namespace:
         """The command line that runs `command` in here."""
         return ("ip", "netns", "exec", self.name, *command) if self.name else command
 
-    def run(self, *command, check=True, text_input=None):
-        return run(*self.command(*command), check=check, text_input=text_input)
+    def run(self, *command, check=True, text_input=None, errors=False):
+        return run(*self.command(*command), check=check, text_input=text_input, errors=errors)
 
     def ip(self, *arguments, check=True):
         return run("ip", *(("-n", self.name) if self.name else ()), *arguments, check=check)

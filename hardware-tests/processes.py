@@ -25,7 +25,8 @@ class Process:
             f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}", f"--bounding-set={capabilities}",
             "--no-new-privs", "--pdeathsig=KILL",
         ]
-        self.argv = [*namespace.command(*privileges), *argv]
+        limits = ["prlimit", f"--nofile={unit.descriptors}"] if unit.descriptors else []
+        self.argv = [*namespace.command(*limits, *privileges), *argv]
         self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **unit.environment, **env}
         self.notify_path = os.path.join(run_dir, f"notify-{name}")
         self.listener = None

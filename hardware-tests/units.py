@@ -7,7 +7,7 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 
 class Unit:
-    """The lines of one service that the lab can keep to: user, groups, capabilities, environment, umask, pause before a restart."""
+    """The lines of one service that the lab can keep to: user, groups, capabilities, environment, umask, descriptors, pause before a restart."""
 
     def __init__(self, name):
         self.name = name
@@ -17,6 +17,7 @@ class Unit:
         self.groups = self._words("SupplementaryGroups")
         self.capabilities = [capability.removeprefix("CAP_").lower() for capability in self._words("AmbientCapabilities")]
         self.umask = int(self._last("UMask", "0022"), 8)
+        self.descriptors = self._last("LimitNOFILE", None)
         self.restart_pause = _seconds(self._last("RestartSec", "100ms"))
         # Where things lie is the lab's own decision; everything else is the unit's.
         self.environment = dict(word.split("=", 1) for word in self._words("Environment") if not word.startswith("PORTCULLIS_"))
