@@ -8,6 +8,8 @@
 
 #[allow(dead_code, reason = "until flows dial")]
 mod dial;
+#[allow(dead_code, reason = "until flows dial")]
+mod health;
 
 use std::fs;
 use std::io;
