@@ -115,8 +115,11 @@ fn status(line: &[u8]) -> Option<u16> {
     let ([version @ .., b' '], rest) = line.split_at_checked(9)? else { return None };
     let (code, reason) = rest.split_at_checked(3)?;
     let well = matches!(version, b"HTTP/1.1" | b"HTTP/1.0") && code.iter().all(u8::is_ascii_digit) && matches!(reason, [] | [b' ', ..]);
+    if !well {
+        return None;
+    }
     let code = code.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
-    (well && (100..=599).contains(&code)).then_some(code)
+    (100..=599).contains(&code).then_some(code)
 }
 
 fn not_http() -> Refused {

@@ -14,7 +14,7 @@ mod socks;
 pub mod tls;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::fmt;
 use std::io::{self, ErrorKind};

@@ -152,6 +152,7 @@ fn a_refused_password_and_a_foreign_protocol_are_the_upstreams_fault() {
         "SSH-2.0-x",
         "HTTP/2 200\r\n\r\n",
         "HTTP/1.1 20x\r\n\r\n",
+        "HTTP/1.1 2\0\0\r\n\r\n",
         "HTTP/1.1 200OK\r\n\r\n",
     ] {
         assert!(at_fault(http(answer)), "{answer}");

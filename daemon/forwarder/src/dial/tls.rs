@@ -206,7 +206,9 @@ fn refused(error: &rustls::Error) -> Refused {
         Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
             Refused::upstream("TLS: its certificate is not valid yet; is the clock right?")
         }
-        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => Refused::upstream("TLS: its certificate is of an unknown authority"),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            Refused::upstream("TLS: its certificate is of an unknown authority")
+        }
         Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
             Refused::upstream("TLS: its certificate is for another name")
         }

@@ -89,6 +89,7 @@ fn what_goes_in_comes_back_in_pieces_of_any_size() {
     for piece in [1, 7, 100_000] {
         let mut client = Tls::client(&secure(&authority, Some("proxy.example"))).unwrap().unwrap();
         let mut server = ServerConnection::new(config.clone()).unwrap();
+        server.set_buffer_limit(None);
         talk(&mut client, &mut server, piece).unwrap();
         let text: Vec<u8> = (0..200_000u32).map(|number| number as u8).collect();
         let (mut rest, mut heard) = (&text[..], Vec::new());
