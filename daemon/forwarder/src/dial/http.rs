@@ -95,7 +95,8 @@ impl Reader {
     fn refusal(&self, status: u16) -> Refused {
         let said = self.said();
         match status {
-            407 => Refused::upstream(format!("it refused the user name or password ({said})")),
+            // tinyproxy says 401 of a wrong password.
+            401 | 407 => Refused::upstream(format!("it refused the user name or password ({said})")),
             // It knows no CONNECT. Everything else could be about this one destination, and a client chooses where it goes.
             101 | 405 | 501 | 505 => Refused::upstream(format!("it does not carry connections ({said})")),
             // 403 of a port that is not allowed, 500 (tinyproxy, of a destination that refuses), 502 to 504, ...

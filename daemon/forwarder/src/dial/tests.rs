@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{Handshake, Progress, Refused, Target};
 
-mod secure;
+pub mod secure;
 
 pub fn upstream(kind: UpstreamKind) -> Upstream {
     Upstream {

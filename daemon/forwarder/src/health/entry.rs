@@ -181,7 +181,7 @@ impl Entry {
     }
 
     pub fn settled(&self) -> bool {
-        self.in_flight.is_none() && (self.failures == 0 || self.any_down())
+        self.failures == 0 || self.any_down()
     }
 
     pub fn pipelined(&self) -> bool {

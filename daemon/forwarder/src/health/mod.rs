@@ -247,7 +247,7 @@ impl Board {
         self.upstreams.get(name).map(|entry| &entry.health)
     }
 
-    /// No probe is under way or due because of a failure. What is not there is settled.
+    /// No failure waits to be looked into. What is not there is settled.
     pub fn settled(&self, name: &Name) -> bool {
         self.upstreams.get(name).is_none_or(Entry::settled)
     }

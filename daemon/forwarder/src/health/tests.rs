@@ -224,6 +224,7 @@ fn a_failed_one_is_probed_every_second_and_comes_back_with_the_first_good_probe(
     let mut story = Story::well(&[]);
     story.flow_fails("a");
     story.flow_fails("a");
+    story.later(200);
     let job = story.job("a");
     story.bad(&job);
     for _ in 0..5 {
