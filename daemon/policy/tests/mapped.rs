@@ -183,9 +183,8 @@ fn clients_and_mappings_add_elements_and_no_rules() {
     let of = |mappings: usize| {
         let mut text = OPEN.replace("192.168.2.1/24", "10.0.0.1/8") + MAPPED;
         for number in 0..mappings {
-            let clients: Vec<String> = (2..12).map(|host| format!("10.1.{number}.{host}")).collect();
-            // By hardware address the other family has no way out either.
-            let clients = format!("{}, \"02:00:00:00:01:{number:02x}\", \"fd00:2::{number:x}:1\"", clients.join(", "));
+            let one = |host: usize| format!("10.1.{number}.{host}, \"fd00:2::{:x}:{host:x}\", ", number + 100);
+            let clients = (2..12).map(one).collect::<String>() + &format!("\"02:00:00:00:01:{number:02x}\"");
             text += &format!(
                 "---\napiVersion: portcullis/v1\nkind: ProxyMapping\nmetadata: {{ name: m{number} }}\nspec: {{ clients: [{clients}], upstream: berlin }}\n"
             );

@@ -5,7 +5,7 @@
 //! A chain is summarised without regard to who calls it; callers then cut the summary to their own packets. So a chain that
 //! fifty pairs of ports share is worked through once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::facts::Facts;
@@ -13,7 +13,7 @@ use super::fields::{self, Class};
 use super::{Free, Set, Space};
 use crate::compile::proxy::{MAPPING, MAPPING_SHIFT};
 use crate::plan::RouteSelector;
-use crate::ruleset::{Element, Field, Hook, Part, Rule, Table, Target, Verdict};
+use crate::ruleset::{Datum, Element, Field, Hook, Part, Rule, Span, Table, Target, Verdict};
 use crate::simulate::packet::{TCP, UDP};
 use crate::simulate::{Exit, Nat, World};
 
@@ -24,6 +24,8 @@ pub struct Summaries<'a> {
     chains: BTreeMap<(String, String, Class), Summary>,
     keys: BTreeMap<(String, String), Set>,
     alike: BTreeMap<(Hook, String), bool>,
+    /// For each mapping's bits those of the first that every rule treats the same.
+    likenesses: BTreeMap<u32, u32>,
 }
 
 /// The kernel allows 16 nested jumps (NFT_JUMP_STACK_SIZE).
@@ -54,7 +56,7 @@ struct Walk {
 
 impl<'a> Summaries<'a> {
     pub fn new(world: &'a World<'a>) -> Self {
-        Summaries { world, chains: BTreeMap::new(), keys: BTreeMap::new(), alike: BTreeMap::new() }
+        Summaries { world, chains: BTreeMap::new(), keys: BTreeMap::new(), alike: BTreeMap::new(), likenesses: likenesses(world) }
     }
 
     pub fn chain(&mut self, space: &mut Space, facts: &Facts, table: &Table, name: &str, class: Class, depth: usize) -> Summary {
@@ -135,10 +137,8 @@ impl<'a> Summaries<'a> {
         let alike = match self.alike.get(&key) {
             Some(known) => *known,
             None => {
-                let alike = self.world.fib.rules.iter().all(|(selector, _)| match selector {
-                    RouteSelector::FromBox => true,
-                    RouteSelector::WithoutMark { mask, value } | RouteSelector::Mark { mask, value } => asks_only_whether(*mask, *value),
-                }) && !self.following(hook, behind).iter().any(|rule| rule.parts.iter().any(asks_whose));
+                let alike = routes_ask_only_whether(self.world)
+                    && !self.following(hook, behind).iter().any(|rule| rule.parts.iter().any(asks_whose));
                 self.alike.insert(key, alike);
                 alike
             }
@@ -157,7 +157,7 @@ impl<'a> Summaries<'a> {
             for (table, name, base) in self.world.base_chains(next) {
                 let passed = next < hook || next == hook && (base.priority < priority || base.priority == priority && name == behind);
                 let mut open = if passed { Vec::new() } else { vec![name] };
-                let mut seen = std::collections::BTreeSet::new();
+                let mut seen = BTreeSet::new();
                 while let Some(name) = open.pop() {
                     let Some(chain) = table.chains.get(name).filter(|_| seen.insert(name)) else { continue };
                     found.extend(&chain.rules);
@@ -198,7 +198,7 @@ impl<'a> Summaries<'a> {
             };
             let (these, after, _) = self.steps(space, facts, table, place, &parts[..index], class);
             let matched = space.bdd.and(matched, these);
-            for (mark, set) in marks(space, facts, table, after, fields, map) {
+            for (mark, set) in self.marks(space, facts, table, after, fields, map) {
                 let these = space.bdd.and(matched, set);
                 open.push((these, Class { mark, ..after }, &parts[index + 1..]));
             }
@@ -270,6 +270,35 @@ impl<'a> Summaries<'a> {
         (matched, after, End::Next)
     }
 
+    /// Which packets get each mark of a map. A sender's hardware address is not part of the space; whether it is a certain one is a free bit.
+    fn marks(
+        &self,
+        space: &mut Space,
+        facts: &Facts,
+        table: &Table,
+        class: Class,
+        fields: &[crate::ruleset::Field],
+        map: &str,
+    ) -> Vec<(u32, Set)> {
+        let mut groups: BTreeMap<u32, Vec<&[crate::ruleset::Span]>> = BTreeMap::new();
+        for element in table.sets.get(map).map_or(&[][..], |set| &set.elements) {
+            if let Some(Target::Mark(mark)) = &element.to {
+                let bits = mark & MAPPING;
+                let mark = mark & !MAPPING | self.likenesses.get(&bits).copied().unwrap_or(bits);
+                groups.entry(mark).or_default().push(&element.key);
+            }
+        }
+        // Free bits do not exclude each other, as addresses do; a packet goes one way all the same.
+        let mut earlier = Set::EMPTY;
+        let mut found = Vec::new();
+        for (mark, keys) in groups {
+            let set = fields::keys(space, facts, class, fields, &keys);
+            found.push((mark, space.bdd.minus(set, earlier)));
+            earlier = space.bdd.or(earlier, set);
+        }
+        found
+    }
+
     fn set(&mut self, space: &mut Space, facts: &Facts, table: &Table, class: Class, fields: &[crate::ruleset::Field], name: &str) -> Set {
         let key = (name.to_owned(), format!("{fields:?} {class:?}"));
         if let Some(done) = self.keys.get(&key) {
@@ -307,6 +336,13 @@ fn asks_only_whether(mask: u32, value: u32) -> bool {
     mask & MAPPING == 0 || mask & MAPPING == MAPPING && value & MAPPING == 0
 }
 
+fn routes_ask_only_whether(world: &World) -> bool {
+    world.fib.rules.iter().all(|(selector, _)| match selector {
+        RouteSelector::FromBox => true,
+        RouteSelector::WithoutMark { mask, value } | RouteSelector::Mark { mask, value } => asks_only_whether(*mask, *value),
+    })
+}
+
 /// Whether packets of two mappings could be told apart, or their marks made different otherwise than by what they are.
 fn asks_whose(part: &Part) -> bool {
     let is_mark = |field: &Field| matches!(field, Field::Mark | Field::CtMark);
@@ -319,23 +355,35 @@ fn asks_whose(part: &Part) -> bool {
     }
 }
 
-/// Which packets get each mark of a map. A sender's hardware address is not part of the space; whether it is a certain one is a free bit.
-fn marks(space: &mut Space, facts: &Facts, table: &Table, class: Class, fields: &[crate::ruleset::Field], map: &str) -> Vec<(u32, Set)> {
-    let mut groups: BTreeMap<u32, Vec<&[crate::ruleset::Span]>> = BTreeMap::new();
-    for element in table.sets.get(map).map_or(&[][..], |set| &set.elements) {
-        if let Some(Target::Mark(mark)) = &element.to {
-            groups.entry(*mark).or_default().push(&element.key);
+/// Mappings of which every rule asks the same, and gets the same answer, need not be told apart from the beginning: a proof takes as long for a
+/// thousand of them as for one. Empty where some rule asks otherwise than by sets of single marks.
+fn likenesses(world: &World) -> BTreeMap<u32, u32> {
+    let tables = &world.plan.ruleset.tables;
+    let parts = || tables.iter().flat_map(|table| table.chains.values()).flat_map(|chain| &chain.rules).flat_map(|rule| &rule.parts);
+    let by_sets = |part: &Part| matches!(part, Part::InSet { fields, .. } if fields[..] == [Field::Mark]);
+    let asked: BTreeSet<&str> = parts()
+        .filter_map(|part| if let Part::InSet { set, .. } = part { Some(set.as_str()).filter(|_| by_sets(part)) } else { None })
+        .collect();
+    if !routes_ask_only_whether(world) || parts().any(|part| asks_whose(part) && !by_sets(part)) {
+        return BTreeMap::new();
+    }
+    let mut answers: BTreeMap<u32, BTreeSet<(&str, u32)>> = BTreeMap::new();
+    for (name, set) in tables.iter().flat_map(|table| &table.sets) {
+        for element in &set.elements {
+            if let Some(Target::Mark(mark)) = element.to {
+                answers.entry(mark & MAPPING).or_default();
+            }
+            match element.key[..] {
+                [Span::One(Datum::Word(mark))] if asked.contains(name.as_str()) => {
+                    answers.entry(mark & MAPPING).or_default().insert((name, mark & !MAPPING));
+                }
+                _ if asked.contains(name.as_str()) => return BTreeMap::new(),
+                _ => {}
+            }
         }
     }
-    // Free bits do not exclude each other, as addresses do; a packet goes one way all the same.
-    let mut earlier = Set::EMPTY;
-    let mut found = Vec::new();
-    for (mark, keys) in groups {
-        let set = fields::keys(space, facts, class, fields, &keys);
-        found.push((mark, space.bdd.minus(set, earlier)));
-        earlier = space.bdd.or(earlier, set);
-    }
-    found
+    let mut first: BTreeMap<BTreeSet<(&str, u32)>, u32> = BTreeMap::new();
+    answers.into_iter().filter(|(bits, _)| *bits != 0).map(|(bits, answers)| (bits, *first.entry(answers).or_insert(bits))).collect()
 }
 
 /// Which packets each verdict of a map is for.

@@ -108,12 +108,14 @@ fn carried(context: &Context<'_>, sets: &Sets) -> Vec<Rule> {
     rules
 }
 
+type Belongs = fn(&Proxy, &Mapping) -> bool;
+
 /// How mappings differ. A set that nobody is in does not exist, and neither do its rules.
 struct Sets(BTreeMap<String, Set>);
 
 impl Sets {
     fn of(proxy: &Proxy) -> Self {
-        let wanted: [(&str, fn(&Proxy, &Mapping) -> bool); 4] = [
+        let wanted: [(&str, Belongs); 4] = [
             (DNS_DROP, |_, mapping| mapping.dns == Dns::Drop),
             (DOT_DROP, |_, mapping| mapping.dns != Dns::Proxied),
             (TPROXY, |_, mapping| mapping.tcp == TcpCapture::Tproxy),
