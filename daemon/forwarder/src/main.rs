@@ -6,6 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+#[allow(dead_code, reason = "until flows dial")]
+mod dial;
+
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixListener;
