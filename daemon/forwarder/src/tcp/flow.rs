@@ -26,6 +26,22 @@ pub struct Flow {
     /// It waits for its next turn.
     pub queued: bool,
     pub kept_alive: bool,
+    /// The board knows that it is carried.
+    pub praised: bool,
+}
+
+/// A flow before it has a place.
+pub struct Begun {
+    pub entry: Arc<Entry>,
+    pub tried: Vec<Name>,
+    pub began: Instant,
+    pub reached: Option<Reached>,
+}
+
+/// A connection to an upstream that is on its way, and what will be said there.
+pub struct Reached {
+    pub far: Far,
+    pub handshake: Box<Handshake>,
 }
 
 pub enum Phase {
@@ -65,12 +81,41 @@ pub enum Outcome {
 const ANSWER: usize = 4 << 10;
 
 impl Flow {
+    pub fn new(client: Side, begun: Begun, due: Tick) -> Flow {
+        let (far, phase) = match begun.reached {
+            Some(Reached { far, handshake }) => (Some(far), Phase::Connecting(handshake)),
+            None => (None, Phase::Carrying),
+        };
+        Flow {
+            client,
+            far,
+            entry: begun.entry,
+            phase,
+            up: Half::default(),
+            down: Half::default(),
+            due,
+            began: begun.began,
+            tried: begun.tried,
+            queued: false,
+            kept_alive: false,
+            praised: false,
+        }
+    }
+
+    /// Lets go of what it holds.
+    pub fn forget(&mut self, lent: &mut Lent) {
+        self.up.end(lent);
+        self.down.end(lent);
+    }
+
     /// Goes as far as the sockets let it.
     pub fn advance(&mut self, lent: &mut Lent) -> Outcome {
         let mut new = Outcome::Waiting;
         if let Phase::Connecting(_) = self.phase {
-            let Some(far) = self.far.as_mut().filter(|far| far.side().writable) else { return Outcome::Waiting };
-            far.side().readable = true;
+            match self.far.as_mut().map(Far::side) {
+                Some(side) if side.writable => side.readable = true,
+                _ => return Outcome::Waiting,
+            }
             self.phase = match std::mem::replace(&mut self.phase, Phase::Carrying) {
                 Phase::Connecting(handshake) => Phase::Asking { handshake, heard: false },
                 other => other,
