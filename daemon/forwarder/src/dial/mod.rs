@@ -228,7 +228,7 @@ impl Credentials {
 }
 
 /// Of what a server said, what can be shown to people.
-fn printable(bytes: &[u8], most: usize) -> String {
+pub fn printable(bytes: &[u8], most: usize) -> String {
     let shown = bytes.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ').take(most);
     shown.map(|byte| char::from(*byte)).collect::<String>().trim().to_owned()
 }
