@@ -17,6 +17,7 @@ pub mod tls;
 mod tests;
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
 use policy::plan::proxy::{Upstream, UpstreamKind};
@@ -224,6 +225,18 @@ impl Credentials {
             (None, None) => Ok(Some(Credentials { username, password: String::new() })),
             (Some(secret), None) => Err(Refused::upstream(format!("the secret {secret} is not set"))),
         }
+    }
+}
+
+/// Why there is no connection to the upstream itself, in plain words.
+pub fn not_connected(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "it refuses connections".to_owned(),
+        ErrorKind::TimedOut => "it does not answer".to_owned(),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "it cannot be reached".to_owned(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => "it cut the connection off".to_owned(),
+        ErrorKind::PermissionDenied => "this box does not let the forwarder connect to it".to_owned(),
+        _ => format!("there is no connection to it: {error}"),
     }
 }
 

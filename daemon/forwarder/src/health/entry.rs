@@ -161,8 +161,27 @@ impl Entry {
 
     pub fn learned(&mut self, epoch: u64, may: bool) {
         if epoch == self.epoch && self.pipelining == Pipelining::Learning {
-            self.pipelining = if may { Pipelining::May } else { Pipelining::MayNot };
+            self.pipelining = match (may, self.failures) {
+                (true, _) => Pipelining::May,
+                (false, 0) => Pipelining::MayNot,
+                // It failed because everything does. Asked again when the upstream is back.
+                (false, _) => Pipelining::Unknown,
+            };
         }
+    }
+
+    pub fn postponed(&mut self, epoch: u64, now: Moment) {
+        if epoch == self.epoch {
+            self.in_flight = None;
+            self.next = now.instant + FAILED_EVERY;
+            if self.pipelining == Pipelining::Learning {
+                self.pipelining = Pipelining::Unknown;
+            }
+        }
+    }
+
+    pub fn settled(&self) -> bool {
+        self.in_flight.is_none() && (self.failures == 0 || self.any_down())
     }
 
     pub fn pipelined(&self) -> bool {

@@ -12,6 +12,7 @@
 //! accident is not taken for death. What a destination refuses is no failure of the upstream and does not come here.
 
 mod answer;
+mod attempt;
 mod breaker;
 mod entry;
 pub mod probe;
@@ -156,6 +157,13 @@ impl Board {
         }
     }
 
+    /// A job could not be tried, for a reason of this box (no descriptor left, ...). It says nothing of the upstream.
+    pub fn postponed(&mut self, name: &Name, epoch: u64, now: Moment) {
+        if let Some(entry) = self.upstreams.get_mut(name) {
+            entry.postponed(epoch, now);
+        }
+    }
+
     /// A client's connection failed, and it was the upstream's fault ([`crate::dial::Refused::upstream_at_fault`], or no connection
     /// to it). True if the state may be different now; in any case a probe may be due.
     pub fn failed(&mut self, name: &Name, why: &str, now: Moment) -> bool {
@@ -237,6 +245,11 @@ impl Board {
 
     pub fn health(&self, name: &Name) -> Option<&Health> {
         self.upstreams.get(name).map(|entry| &entry.health)
+    }
+
+    /// No probe is under way or due because of a failure. What is not there is settled.
+    pub fn settled(&self, name: &Name) -> bool {
+        self.upstreams.get(name).is_none_or(Entry::settled)
     }
 
     /// How many probes of it have ended.
