@@ -26,11 +26,6 @@ impl Wheel {
         Wheel { began: now, at: 0, ring: vec![vec![]; SLOTS as usize] }
     }
 
-    /// Rounded up: never too early.
-    pub fn tick(&self, when: Instant) -> Tick {
-        Tick((when.saturating_duration_since(self.began).as_nanos() / TICK.as_nanos()) as u32 + 1)
-    }
-
     /// A deadline beyond the ring's end is put at its end, and from there on again.
     pub fn insert(&mut self, key: Key, due: Tick) {
         let at = due.0.clamp(self.at + 1, self.at + SLOTS - 1);
@@ -56,6 +51,7 @@ impl Wheel {
         Tick(self.at)
     }
 
+    /// Rounded up: never too early.
     pub fn after(&self, time: Duration) -> Tick {
         Tick(self.at.saturating_add(1).saturating_add((time.as_millis() / TICK.as_millis()).min(u128::from(u32::MAX / 2)) as u32))
     }
@@ -78,8 +74,9 @@ mod tests {
         let mut slots = Slots::new();
         for seconds in [1, 5, 63, 200] {
             let key = slots.insert(seconds);
-            wheel.insert(key, wheel.tick(began + Duration::from_secs(seconds)));
+            wheel.insert(key, wheel.after(Duration::from_secs(seconds)));
         }
+        let deadline = |seconds: u64| Tick(seconds as u32 * 4 + 1);
         let mut came = vec![];
         for quarter in 0..1000 {
             let now = began + TICK * quarter;
@@ -87,7 +84,7 @@ mod tests {
             wheel.due(now, &mut due);
             for key in due {
                 let seconds = *slots.get(key).unwrap();
-                let deadline = wheel.tick(began + Duration::from_secs(seconds));
+                let deadline = deadline(seconds);
                 if deadline > wheel.now() {
                     wheel.insert(key, deadline);
                 } else {
