@@ -53,7 +53,9 @@ impl Url {
     pub fn post(&self, message: &[u8]) -> Vec<u8> {
         let Url { path, authority, .. } = self;
         let length = message.len();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {MEDIA}\r\nAccept: {MEDIA}\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {MEDIA}\r\nAccept: {MEDIA}\r\nContent-Length: {length}\r\n\r\n"
+        );
         [head.as_bytes(), message].concat()
     }
 }
@@ -146,7 +148,8 @@ fn chunks(wire: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Malformed> {
         let size = line.split(|byte| *byte == b';').next().unwrap_or_default();
         let size = std::str::from_utf8(size.trim_ascii()).map_err(|_| Malformed)?;
         let hex = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let size = usize::from_str_radix(size, 16).ok().filter(|size| hex && body.len() + *size.min(&WIRE_MAX) <= BODY_MAX).ok_or(Malformed)?;
+        let size =
+            usize::from_str_radix(size, 16).ok().filter(|size| hex && body.len() + *size.min(&WIRE_MAX) <= BODY_MAX).ok_or(Malformed)?;
         if size == 0 {
             return Ok(trailer_end(wire, after)?.map(|end| (body, end)));
         }
@@ -197,7 +200,15 @@ mod tests {
         assert_eq!(parts("https://dns.test/dns-query"), some("dns.test", 443, "dns.test", "/dns-query"));
         assert_eq!(parts("https://dns.test:8443"), some("dns.test", 8443, "dns.test:8443", "/"));
         assert_eq!(parts("https://[2001:db8::1]:8443/q?a=b"), some("2001:db8::1", 8443, "[2001:db8::1]:8443", "/q?a=b"));
-        for bad in ["http://dns.test/", "https:///q", "https://dns.test:port/", "https://a b/", "https://u@h/", "https://[::1/", "https://h/\r\nX: y"] {
+        for bad in [
+            "http://dns.test/",
+            "https:///q",
+            "https://dns.test:port/",
+            "https://a b/",
+            "https://u@h/",
+            "https://[::1/",
+            "https://h/\r\nX: y",
+        ] {
             assert_eq!(Url::read(bad), None, "{bad}");
         }
     }
@@ -223,7 +234,10 @@ mod tests {
         assert_eq!(taken(&format!("{head}Content-Length: 6\r\n\r\nanswe")), Ok(None));
         assert_eq!(taken(&format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\nan\r\n4\r\nswer\r\n0\r\n")), Ok(None));
         assert_eq!(taken("HTTP/1.0 404 No\r\nContent-Length: 0\r\n\r\n"), Ok(Some((404, false, false, String::new()))));
-        assert_eq!(taken("HTTP/1.1 500 \r\nConnection: Keep-Alive, Close\r\nContent-Length: 0\r\n\r\n"), Ok(Some((500, false, false, String::new()))));
+        assert_eq!(
+            taken("HTTP/1.1 500 \r\nConnection: Keep-Alive, Close\r\nContent-Length: 0\r\n\r\n"),
+            Ok(Some((500, false, false, String::new())))
+        );
     }
 
     #[test]

@@ -272,7 +272,8 @@ mod tests {
         #[test]
         fn garbage_never_panics(mut message in prop::collection::vec(any::<u8>(), 0..80), like_a_question: bool) {
             if like_a_question && message.len() > 12 {
-                message[2..12].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, message[11] & 1]);
+                let additional = message[11] & 1;
+                message[2..12].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, additional]);
             }
             let asked = Question::read(&question(1, "a.test", None)).unwrap();
             _ = asked.is_answered_by(&message);

@@ -59,7 +59,7 @@ const SPARED: Duration = Duration::from_secs(5);
 const BATCH: usize = 64;
 
 impl Associations {
-    pub fn from_client(&mut self, desk: &mut Desk, mapped: &Arc<Mapped>, arrived: &Arrived, payload: &[u8], now: Instant) {
+    pub fn carry(&mut self, desk: &mut Desk, mapped: &Arc<Mapped>, arrived: &Arrived, payload: &[u8], now: Instant) {
         let standing = self.by_client.get(&arrived.client).copied();
         let standing = standing.filter(|number| {
             let same = self.by_number.get(number).is_some_and(|association| association.mapped.name == mapped.name);
@@ -95,15 +95,8 @@ impl Associations {
         let control = self.dial(desk, &route, now)?;
         let number = desk.number();
         let token = token(Kind::Control, number);
-        let begin = Begin {
-            mapped,
-            route: &route,
-            protocol: "udp",
-            client: arrived.client,
-            destination: arrived.asked,
-            door: &desk.door,
-            token,
-        };
+        let begin =
+            Begin { mapped, route: &route, protocol: "udp", client: arrived.client, destination: arrived.asked, door: &desk.door, token };
         let Some(entry) = desk.ground.flows().begin(begin) else {
             desk.counters.limited.fetch_add(1, Relaxed);
             return None;
@@ -201,7 +194,7 @@ impl Associations {
             let Some(association) = self.by_number.get_mut(&number) else { return };
             let Some(relay) = &association.relay else { return };
             match recv(relay, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((_, length)) => association.to_client(desk, buffer.get(..length).unwrap_or_default(), now),
+                Ok((_, length)) => association.deliver(desk, buffer.get(..length).unwrap_or_default(), now),
                 Err(Errno::AGAIN | Errno::INTR) => return,
                 // The relay's port is closed: it will carry nothing any more.
                 Err(_) => return self.end(desk, number),
@@ -271,7 +264,7 @@ impl Association {
         true
     }
 
-    fn to_client(&mut self, desk: &mut Desk, datagram: &[u8], now: Instant) {
+    fn deliver(&mut self, desk: &mut Desk, datagram: &[u8], now: Instant) {
         match socks::read(datagram) {
             Ok((from, payload)) if self.asked.contains_key(&from) => {
                 self.last = now;

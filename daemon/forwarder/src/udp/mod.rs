@@ -33,12 +33,15 @@ pub use worker::{Handle, Sockets, start};
 
 /// What the rest of the forwarder is to this part of it.
 pub trait Ground: Send + Sync {
-    fn carried(&self) -> Arc<Carried>;
+    /// None: nothing is carried.
+    fn carried(&self) -> Option<Arc<Carried>>;
     fn flows(&self) -> &Flows;
     /// The upstream that is to be used now.
     fn choose(&self, via: &Via) -> Result<Name, String>;
     fn failed(&self, upstream: &Name, why: &str);
     fn succeeded(&self, upstream: &Name);
+    /// A silence that may be that of whom we wanted to reach.
+    fn doubt(&self, upstream: &Name);
     /// Whether the upstream's SOCKS server may be sent everything at once.
     fn pipelined(&self, _upstream: &Name) -> bool {
         false
@@ -109,7 +112,7 @@ impl Desk {
     /// The route that `via` leads to now.
     pub fn route(&self, via: &Via) -> Option<Arc<Route>> {
         match self.ground.choose(via) {
-            Ok(name) => self.ground.carried().route(&name).cloned(),
+            Ok(name) => self.ground.carried()?.route(&name).cloned(),
             Err(why) => {
                 tracing::debug!(why, "no upstream");
                 None

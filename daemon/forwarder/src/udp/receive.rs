@@ -19,7 +19,7 @@ pub struct Arrived {
 }
 
 /// None: the kernel did not say what it must, or the datagram is larger than `buffer`. It is dropped.
-pub fn receive(socket: impl AsFd, buffer: &mut [u8], control: &mut Vec<u8>) -> io::Result<Option<Arrived>> {
+pub fn receive(socket: impl AsFd, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Option<Arrived>> {
     let mut pieces = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrStorage>(socket.as_fd().as_raw_fd(), &mut pieces, Some(control), MsgFlags::MSG_DONTWAIT)?;
     if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {

@@ -41,7 +41,9 @@ pub fn read(datagram: &[u8]) -> Result<(SocketAddr, &[u8]), Unreadable> {
     }
     let (address, rest) = match kind {
         1 => rest.split_first_chunk::<4>().map(|(octets, rest)| (IpAddr::from(Ipv4Addr::from(*octets)), rest)).ok_or(Unreadable::Short)?,
-        4 => rest.split_first_chunk::<16>().map(|(octets, rest)| (Ipv6Addr::from(*octets).to_canonical(), rest)).ok_or(Unreadable::Short)?,
+        4 => {
+            rest.split_first_chunk::<16>().map(|(octets, rest)| (Ipv6Addr::from(*octets).to_canonical(), rest)).ok_or(Unreadable::Short)?
+        }
         3 => return Err(Unreadable::Name),
         _ => return Err(Unreadable::Malformed),
     };

@@ -104,7 +104,7 @@ impl Tunnel {
         let mut buffer = [0; READ_MAX];
         match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
             Ok((_, 0)) => self.ended(arrived),
-            Ok((_, length)) => self.from_wire(&buffer[..length], arrived),
+            Ok((_, length)) => self.take_wire(&buffer[..length], arrived),
             Err(Errno::AGAIN | Errno::INTR | Errno::NOTCONN) => Ok(false),
             Err(error) if self.handshake.is_some() => Err(Broken::Upstream(format!("could not connect: {}", io::Error::from(error)))),
             Err(_) => Err(Broken::Closed),
@@ -123,15 +123,15 @@ impl Tunnel {
         }
     }
 
-    fn from_wire(&mut self, bytes: &[u8], arrived: &mut Vec<u8>) -> Result<bool, Broken> {
-        let Some(tls) = &mut self.outer else { return self.from_upstream(bytes, arrived) };
+    fn take_wire(&mut self, bytes: &[u8], arrived: &mut Vec<u8>) -> Result<bool, Broken> {
+        let Some(tls) = &mut self.outer else { return self.take_tunnelled(bytes, arrived) };
         let mut decrypted = Vec::new();
         let outcome = decrypt(tls, bytes, &mut decrypted);
         let ended = outcome?;
-        Ok(self.from_upstream(&decrypted, arrived)? || ended)
+        Ok(self.take_tunnelled(&decrypted, arrived)? || ended)
     }
 
-    fn from_upstream(&mut self, bytes: &[u8], arrived: &mut Vec<u8>) -> Result<bool, Broken> {
+    fn take_tunnelled(&mut self, bytes: &[u8], arrived: &mut Vec<u8>) -> Result<bool, Broken> {
         let mut rest = bytes;
         if let Some(handshake) = &mut self.handshake {
             match handshake.received(bytes)? {
@@ -161,7 +161,9 @@ impl Tunnel {
                 Err(Errno::AGAIN | Errno::NOTCONN | Errno::INTR) => return Ok(()),
                 // What the other side said before it went away is still to be read, and says why.
                 Err(Errno::PIPE | Errno::CONNRESET) if self.handshake.is_none() => return Ok(()),
-                Err(error) if self.handshake.is_some() => return Err(Broken::Upstream(format!("could not connect: {}", io::Error::from(error)))),
+                Err(error) if self.handshake.is_some() => {
+                    return Err(Broken::Upstream(format!("could not connect: {}", io::Error::from(error))));
+                }
                 Err(_) => return Err(Broken::Closed),
             }
             self.encode();
