@@ -17,3 +17,6 @@ mod resolver;
 mod stream;
 
 pub use resolver::Resolver;
+
+#[cfg(test)]
+pub use message::samples;
