@@ -147,9 +147,10 @@ impl Lab {
         let path = self.folder.path().join("danted.conf");
         let config = "logoutput: stderr\ninternal: 203.0.113.2 port = 1080\nexternal: 203.0.113.2\nsocksmethod: none\nclientmethod: none\n\
             user.privileged: root\nuser.unprivileged: nobody\nclient pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }\n\
-            socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 protocol: tcp udp command: bind connect udpassociate bindreply udpreply }\n";
+            socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 protocol: tcp udp\ncommand: bind connect udpassociate bindreply udpreply }\n";
         File::create(&path).unwrap().write_all(config.as_bytes()).unwrap();
-        self.serve("danted", &["-f", path.to_str().unwrap()], 1080);
+        let pid = self.folder.path().join("pid");
+        self.serve("danted", &["-f", path.to_str().unwrap(), "-p", pid.to_str().unwrap()], 1080);
     }
 
     pub fn microsocks(&mut self, port: u16) {
