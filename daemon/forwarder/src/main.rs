@@ -18,6 +18,7 @@
 
 mod config;
 mod dial;
+mod dns;
 mod flows;
 mod health;
 mod link;
@@ -26,6 +27,7 @@ mod serve;
 mod shared;
 mod sockets;
 mod tcp;
+mod udp;
 
 use std::fs;
 use std::io;
@@ -39,7 +41,7 @@ use policy::messages::forwarder::WORKERS;
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
-use crate::flows::Limits;
+use crate::flows::{Limits, lock};
 use crate::link::Link;
 use crate::options::Options;
 use crate::serve::Serve;
@@ -79,12 +81,17 @@ fn run(options: Options) -> io::Result<Signal> {
     let socket = options.run_dir.join("forwarder.sock");
     let serve = Serve::open(&socket, options.allowed, shared.clone())?;
     begin("serve".into(), || serve.run())?;
+    for number in 0..WORKERS {
+        let (handle, worker) = udp::worker(shared.clone())?;
+        begin(format!("udp-{number}"), || worker.run())?;
+        lock(&shared.datagrams).push(handle);
+    }
     let workers = Workers::start(WORKERS, &shared, options.patience, begin)?;
     let mut link = Link {
         path: options.run_dir.join("forwarder-link.sock"),
         appliers: options.appliers,
-        shared,
-        sockets: Box::new(move |sockets| hand_out(sockets, &workers)),
+        shared: shared.clone(),
+        sockets: Box::new(move |sockets| hand_out(sockets, &workers, &lock(&shared.datagrams))),
     };
     begin("link".into(), move || link.run())?;
     info!(descriptors, "ready");
@@ -96,10 +103,13 @@ fn run(options: Options) -> io::Result<Signal> {
     Ok(signal)
 }
 
-fn hand_out(sockets: Sockets, workers: &Workers) {
+fn hand_out(sockets: Sockets, workers: &Workers, datagrams: &[udp::Handle]) {
     for (number, sockets) in sockets.0.into_iter().enumerate() {
-        let (listeners, _datagrams): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|(kind, _)| is_listener(*kind));
+        let (listeners, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|(kind, _)| is_listener(*kind));
         workers.listen(number, listeners.into_iter().map(|(kind, fd)| Listener { kind, fd }).collect());
+        if let (Some(handle), Some(sockets)) = (datagrams.get(number), udp::Sockets::of(others)) {
+            handle.listen(sockets);
+        }
     }
 }
 

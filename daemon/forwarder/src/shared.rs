@@ -4,10 +4,11 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use policy::name::Name;
-use policy::plan::proxy::Proxy;
+use policy::plan::proxy::{Proxy, Via};
 
 use crate::config::Carried;
 use crate::flows::{Door, Flows, Limits, lock};
+use crate::udp;
 use crate::health::{Board, Moment, rounds::Rounds};
 
 pub struct Shared {
@@ -21,6 +22,8 @@ pub struct Shared {
     /// Milliseconds since the epoch.
     pub started_at: u64,
     pub descriptors_max: u64,
+    /// The threads that carry datagrams and answer questions.
+    pub datagrams: Mutex<Vec<udp::Handle>>,
 }
 
 impl Shared {
@@ -35,7 +38,7 @@ impl Shared {
         };
         let told = news.clone();
         let rounds = Rounds::begin(board.clone(), Box::new(secret), Box::new(move |_, _, _| told.wake()))?;
-        Ok(Shared { carried, board, flows: Flows::new(limits), news, rounds, started_at: crate::flows::now(), descriptors_max })
+        Ok(Shared { carried, board, flows: Flows::new(limits), news, rounds, started_at: crate::flows::now(), descriptors_max, datagrams: Mutex::default() })
     }
 
     /// None: nothing is carried.
@@ -74,5 +77,35 @@ impl Shared {
     pub fn doubt(&self, upstream: &Name) {
         lock(&self.board).doubt(upstream, Moment::now());
         self.rounds.wake();
+    }
+}
+
+impl udp::Ground for Shared {
+    fn carried(&self) -> Option<Arc<Carried>> {
+        Shared::carried(self)
+    }
+
+    fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    fn choose(&self, via: &Via) -> Result<Name, String> {
+        lock(&self.board).choose(via)
+    }
+
+    fn failed(&self, upstream: &Name, why: &str) {
+        Shared::failed(self, upstream, why);
+    }
+
+    fn succeeded(&self, upstream: &Name) {
+        Shared::succeeded(self, upstream);
+    }
+
+    fn doubt(&self, upstream: &Name) {
+        Shared::doubt(self, upstream);
+    }
+
+    fn pipelined(&self, upstream: &Name) -> bool {
+        lock(&self.board).pipelined(upstream)
     }
 }

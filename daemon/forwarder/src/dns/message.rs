@@ -65,6 +65,7 @@ impl Question {
         self.message.first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
     }
 
+    #[cfg(test)]
     pub fn length(&self) -> usize {
         self.message.len()
     }

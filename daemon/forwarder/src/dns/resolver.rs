@@ -334,11 +334,6 @@ impl Resolver {
         }
         self.streams.retain(|_, stream| !stream.idle(now));
     }
-
-    #[cfg(test)]
-    pub fn connections(&self) -> usize {
-        self.connections.len()
-    }
 }
 
 /// Whom it is asked of.

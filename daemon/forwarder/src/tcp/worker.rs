@@ -11,6 +11,7 @@ use nix::sys::socket::{getsockopt, sockopt::Mark};
 use policy::compile::proxy::{MAPPING, MAPPING_SHIFT};
 use policy::messages::forwarder::SocketKind;
 use policy::name::Name;
+use policy::plan::proxy::Dns;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, connect, getsockname, socket_with, sockopt};
@@ -22,7 +23,7 @@ use super::sealed::Sealed;
 use super::slots::{Key, Slots, is_upstream};
 use super::wheel::Wheel;
 use super::{Desk, Listener, Patience};
-use crate::config::{Carried, Route};
+use crate::config::{Carried, Mapped, Route};
 use crate::dial::tls::Tls;
 use crate::dial::{Handshake, Refused, Target};
 use crate::flows::{Begin, Entry, lock};
@@ -42,6 +43,13 @@ pub struct Worker {
     due: Vec<Key>,
     /// Given up for a moment when there is no other descriptor, so that a connection can be taken and refused.
     spare: Option<OwnedFd>,
+}
+
+/// What a client's connection is to us.
+enum Arrived {
+    Flow(Begun),
+    /// DNS, for the stub.
+    Questions { mapped: Arc<Mapped>, destination: SocketAddr },
 }
 
 /// Tokens that are no flow's: the door's, and below it those of the listeners.
@@ -200,9 +208,8 @@ impl Worker {
             self.listeners = listeners;
             for (place, listener) in self.listeners.iter().enumerate() {
                 // Accepted sockets inherit it, which is one call less for each.
-                let prepared = sockopt::set_tcp_nodelay(&listener.fd, true).and_then(|()| {
-                    epoll::add(&self.epoll, &listener.fd, EventData::new_u64(LISTENERS + place as u64), EventFlags::IN)
-                });
+                let prepared = sockopt::set_tcp_nodelay(&listener.fd, true)
+                    .and_then(|()| epoll::add(&self.epoll, &listener.fd, EventData::new_u64(LISTENERS + place as u64), EventFlags::IN));
                 if let Err(error) = prepared {
                     warn!(%error, kind = ?listener.kind, "a listener cannot be watched");
                 }
@@ -239,7 +246,11 @@ impl Worker {
     /// A client is there. Whoever cannot be carried is told at once, by a reset.
     fn begin(&mut self, fd: OwnedFd, client: SocketAddr, kind: SocketKind) {
         let key = self.flows.next();
-        let Some(begun) = self.begun(&fd, client, kind, key) else { return reset(&fd) };
+        let begun = match self.begun(&fd, client, kind, key) {
+            None => return reset(&fd),
+            Some(Arrived::Questions { mapped, destination }) => return self.questions(fd, mapped, client, destination),
+            Some(Arrived::Flow(begun)) => begun,
+        };
         let due = self.wheel.after(self.patience.connect);
         let watched = epoll::add(&self.epoll, &fd, EventData::new_u64(key.token()), SOCKET);
         self.flows.insert(Flow::new(Side::new(fd), begun, due));
@@ -249,7 +260,7 @@ impl Worker {
         }
     }
 
-    fn begun(&mut self, fd: &OwnedFd, client: SocketAddr, kind: SocketKind, key: Key) -> Option<Begun> {
+    fn begun(&mut self, fd: &OwnedFd, client: SocketAddr, kind: SocketKind, key: Key) -> Option<Arrived> {
         let carried = self.shared.carried()?;
         let mark = getsockopt(fd, Mark).ok()?;
         let id = ((mark & MAPPING) >> MAPPING_SHIFT) as u16;
@@ -258,6 +269,9 @@ impl Worker {
             return None;
         };
         let destination = destination(fd, kind)?;
+        if destination.port() == 53 && matches!(mapped.mapping.dns, Dns::DohStub { .. }) {
+            return Some(Arrived::Questions { mapped: mapped.clone(), destination });
+        }
         let chosen = lock(&self.shared.board).choose(&mapped.mapping.via);
         let route = match chosen {
             Ok(name) => carried.route(&name)?.clone(),
@@ -268,14 +282,25 @@ impl Worker {
             }
         };
         let door = &self.desk.door;
-        let entry = self.shared.flows.begin(Begin { mapped, route: &route, protocol: "tcp", client, destination, door, token: key.token() })?;
+        let entry =
+            self.shared.flows.begin(Begin { mapped, route: &route, protocol: "tcp", client, destination, door, token: key.token() })?;
         let mut begun = Begun { entry, tried: vec![], began: Instant::now(), reached: None };
         begun.reached = self.reach(&carried, &begun.entry, &mut begun.tried, Some(route), key);
         if begun.reached.is_none() {
             self.shared.flows.end(&begun.entry);
             return None;
         }
-        Some(begun)
+        Some(Arrived::Flow(begun))
+    }
+
+    /// The stub answers them, whomever they were for.
+    fn questions(&self, fd: OwnedFd, mapped: Arc<Mapped>, client: SocketAddr, asked: SocketAddr) {
+        let handles = lock(&self.shared.datagrams);
+        // Any worker will do, and all shall.
+        match handles.get(usize::from(client.port()) % handles.len().max(1)) {
+            Some(handle) => handle.answer_stream(fd, mapped, client, asked),
+            None => reset(&fd),
+        }
     }
 
     /// Begins a connection to `first`, or to whoever else may carry this flow.

@@ -224,11 +224,6 @@ impl Associations {
         }
         self.spared.retain(|_, until| now < *until);
     }
-
-    #[cfg(test)]
-    pub fn count(&self) -> usize {
-        self.by_number.len()
-    }
 }
 
 impl Association {

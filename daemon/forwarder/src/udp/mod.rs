@@ -29,7 +29,7 @@ use policy::plan::proxy::Via;
 use crate::config::{Carried, Route};
 use crate::flows::{Door, Flows};
 
-pub use worker::{Handle, Sockets, start};
+pub use worker::{Handle, Sockets, worker};
 
 /// What the rest of the forwarder is to this part of it.
 pub trait Ground: Send + Sync {
@@ -43,9 +43,7 @@ pub trait Ground: Send + Sync {
     /// A silence that may be that of whom we wanted to reach.
     fn doubt(&self, upstream: &Name);
     /// Whether the upstream's SOCKS server may be sent everything at once.
-    fn pipelined(&self, _upstream: &Name) -> bool {
-        false
-    }
+    fn pipelined(&self, upstream: &Name) -> bool;
 }
 
 /// What was dropped, and why, since the start.
@@ -77,7 +75,7 @@ pub(crate) struct Desk {
     pub ground: Arc<dyn Ground>,
     pub door: Arc<Door>,
     pub counters: Arc<Counters>,
-    pub answers: answers::Answers,
+    pub answers: Option<answers::Answers>,
     pub epoll: std::os::fd::OwnedFd,
     next: u64,
 }
@@ -129,6 +127,6 @@ impl Desk {
     }
 
     pub fn answer(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> bool {
-        self.answers.send(from, to, payload, &self.counters)
+        self.answers.as_mut().is_some_and(|answers| answers.send(from, to, payload, &self.counters))
     }
 }

@@ -24,7 +24,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use crate::config::samples::{mapping, name, upstream};
 use crate::config::{Carried, Mapped};
 use crate::flows::{Flows, Limits};
-use crate::udp::{Ground, Handle, Sockets, start};
+use crate::udp::{Ground, Handle, Sockets, worker};
 
 pub struct Lab {
     pub client: u32,
@@ -129,7 +129,9 @@ impl Lab {
         let carried = Carried::new(1, proxy, BTreeMap::new(), vec!["10.0.0.1".parse().unwrap()]);
         let flows = Flows::new(Limits { flows: 1000, per_client: 500 });
         let ground = Arc::new(Carrying { carried: Mutex::new(Arc::new(carried)), flows, failed: Mutex::default() });
-        let handle = start(Sockets { datagrams4, datagrams6, answers4, answers6 }, ground.clone(), "udp-0").unwrap();
+        let (handle, worker) = worker(ground.clone()).unwrap();
+        handle.listen(Sockets { datagrams4, datagrams6, answers4, answers6 });
+        thread::spawn(move || worker.run());
         let folder = tempfile::tempdir().unwrap();
         Some(Lab { client, far, ground, handle, listener, folder, children })
     }
@@ -210,6 +212,10 @@ impl Ground for Carrying {
     fn succeeded(&self, _upstream: &Name) {}
 
     fn doubt(&self, _upstream: &Name) {}
+
+    fn pipelined(&self, _upstream: &Name) -> bool {
+        false
+    }
 }
 
 pub fn at(port: u16) -> Upstream {
