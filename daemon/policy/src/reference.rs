@@ -80,10 +80,14 @@ impl Page<'_> {
     /// What all variants share once, then what each has of its own.
     fn variants(&mut self, variants: &[&Value]) {
         let everywhere = |name: &str| variants.iter().all(|variant| variant["properties"][name].is_object());
-        self.fields(variants[0], &|name| everywhere(name) && name != "type");
+        let chooses = |name: &str| variants.iter().all(|variant| variant["properties"][name]["const"].is_string());
+        self.fields(variants[0], &|name| everywhere(name) && !chooses(name));
         for variant in variants {
-            let word = text(&variant["properties"]["type"]["const"]);
-            let _ = writeln!(self.text, "With `type: {word}`: {}\n", sentence(text(&variant["description"])));
+            for (tag, word) in entries(&variant["properties"]).filter(|(name, _)| chooses(name)) {
+                let or_without = if word["default"].is_null() { "" } else { ", or without it" };
+                let says = sentence(text(&variant["description"]));
+                let _ = writeln!(self.text, "With `{tag}: {}`{or_without}: {says}\n", text(&word["const"]));
+            }
             self.fields(variant, &|name| !everywhere(name));
         }
     }

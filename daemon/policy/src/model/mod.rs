@@ -9,10 +9,13 @@ mod assertion;
 mod firewall;
 mod interface;
 mod nat;
+mod proxy_mapping;
 mod route;
 mod service;
 mod system;
 mod terms;
+mod upstream;
+mod upstream_group;
 mod zone;
 
 pub use address_set::AddressSet;
@@ -20,10 +23,16 @@ pub use assertion::{Assertion, Expectation};
 pub use firewall::{Action, FirewallPolicy, FirewallRule, LogSpec, RateLimit};
 pub use interface::{DhcpFamily, Interface};
 pub use nat::{NatKind, NatPolicy, NatRule};
+pub use proxy_mapping::{CaptureMode, DnsMode, ProxyMapping};
 pub use route::{Route, RouteType};
 pub use service::{IcmpType, Icmpv6Type, Service};
 pub use system::{Admin, Drift, HotReload, OutputPosture, System};
-pub use terms::{Address, AddressTerm, BadWord, PortRange, Protocol, RuleSchedule, ServiceTerm, TimeOfDay, Weekday, ZoneTerm};
+pub use terms::{
+    Address, AddressTerm, BadWord, ClientTerm, Mac, Pem, PortRange, Prefix, Protocol, RuleSchedule, ServiceTerm, TimeOfDay, Weekday,
+    ZoneTerm,
+};
+pub use upstream::{Upstream, UpstreamType};
+pub use upstream_group::{GroupStrategy, UpstreamGroup};
 pub use zone::Zone;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +52,9 @@ pub struct Config {
     pub firewall_policies: BTreeMap<Name, Resource<FirewallPolicy>>,
     pub nat_policies: BTreeMap<Name, Resource<NatPolicy>>,
     pub routes: BTreeMap<Name, Resource<Route>>,
+    pub upstreams: BTreeMap<Name, Resource<Upstream>>,
+    pub upstream_groups: BTreeMap<Name, Resource<UpstreamGroup>>,
+    pub proxy_mappings: BTreeMap<Name, Resource<ProxyMapping>>,
     pub assertions: BTreeMap<Name, Resource<Assertion>>,
     /// Never any after `check`.
     pub gaps: Gaps,

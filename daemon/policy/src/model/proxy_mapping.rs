@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::RuleSchedule;
+use super::{ClientTerm, Pem, RuleSchedule};
 use crate::name::Name;
 use crate::shape::shape;
 
@@ -62,7 +62,7 @@ shape! {
             /// Where that name is. Left out: the upstream resolves it.
             doh_server: Option<IpAddr> = None,
             /// PEM of the authority that signed its certificate. Left out: the machine's own authorities.
-            doh_authority: Option<String> = None,
+            doh_authority: Option<Pem> = None,
         },
     }
 }

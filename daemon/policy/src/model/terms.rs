@@ -34,6 +34,25 @@ pub enum AddressTerm {
     Set(Name),
 }
 
+/// An address or a prefix, as what it covers: `198.51.100.7`, `2001:db8::/32`. No host bits are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prefix(pub IpNet);
+
+/// Who is meant by a mapping: an address, a prefix, or the hardware address of a client whatever its addresses are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClientTerm {
+    Net(Prefix),
+    Mac(Mac),
+}
+
+/// The hardware address of one network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mac(pub [u8; 6]);
+
+/// Certificates as PEM (RFC 7468), in several lines.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pem(pub String);
+
 /// `tcp/443`, `udp/5000-5010`, `tcp`, `icmp`, `gre`, `proto/89`, or the name of a `Service`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServiceTerm {
@@ -133,7 +152,7 @@ macro_rules! from_str {
     )*};
 }
 
-from_str!(ZoneTerm, Address, AddressTerm, ServiceTerm, Protocol, PortRange, Weekday, TimeOfDay);
+from_str!(ZoneTerm, Address, AddressTerm, Prefix, ClientTerm, Mac, ServiceTerm, Protocol, PortRange, Weekday, TimeOfDay);
 
 impl Word for ZoneTerm {
     const WHAT: &'static str = "the name of a zone, `box` for the gateway itself, or `any` for every zone";
@@ -222,6 +241,102 @@ impl Word for AddressTerm {
             return Address::parse(text).map(AddressTerm::Literal);
         }
         Name::parse(text).map(AddressTerm::Set)
+    }
+}
+
+impl Word for Prefix {
+    const WHAT: &'static str = "an address or a prefix";
+    const PATTERN: &'static str = "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$";
+    const EXAMPLES: &'static [&'static str] = &["198.51.100.7", "198.51.100.0/24", "2001:db8::/32"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match Address::parse(text)? {
+            Address::Prefix(net) => Ok(Prefix(net)),
+            Address::Range(..) => Err(format!("{text} is a range, which cannot stand here; write prefixes or single addresses")),
+        }
+    }
+}
+
+impl Word for ClientTerm {
+    const WHAT: &'static str = "a client: an address, a prefix or a hardware address";
+    const PATTERN: &'static str = "^[0-9a-fA-F:.-]+(/[0-9]{1,3})?$";
+    const EXAMPLES: &'static [&'static str] = &["192.168.2.10", "192.168.2.64/26", "fd00:2::10", "02:00:00:00:00:01"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // Five separators and no more than two digits between them: an IPv6 address has seven colons, or two beside each other.
+        if text.split([':', '-']).count() == 6 && !text.contains(['.', '/']) && !text.contains("::") {
+            return Mac::parse(text).map(ClientTerm::Mac);
+        }
+        Prefix::parse(text).map(ClientTerm::Net)
+    }
+}
+
+impl Word for Mac {
+    const WHAT: &'static str = "a hardware address";
+    const PATTERN: &'static str = "^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$";
+    const EXAMPLES: &'static [&'static str] = &["02:00:00:00:00:01"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{} is not a hardware address; write six pairs of digits, as in 02:00:00:00:00:01", quote(text));
+        let mut bytes = [0; 6];
+        let mut pairs = text.split(':');
+        for byte in &mut bytes {
+            let pair = pairs.next().filter(|pair| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(wrong)?;
+        }
+        if pairs.next().is_some() {
+            return Err(wrong());
+        }
+        // The lowest bit of the first byte makes it a group's (IEEE 802-2014, section 8.2.2); no frame comes from a group.
+        if bytes[0] & 1 == 1 || bytes == [0; 6] {
+            return Err(format!("{text} is not the address of one card; write the one that the client's port shows"));
+        }
+        Ok(Mac(bytes))
+    }
+}
+
+/// Bytes of certificates in one place.
+const MOST_PEM: usize = 64 << 10;
+
+impl Word for Pem {
+    const WHAT: &'static str = "certificates in PEM";
+    const PATTERN: &'static str = "^\\s*-----BEGIN CERTIFICATE-----";
+    const EXAMPLES: &'static [&'static str] = &["-----BEGIN CERTIFICATE-----"];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.contains("PRIVATE KEY") {
+            return Err(
+                "a private key never belongs into a policy; write the certificate of the authority alone, and give this key up".into()
+            );
+        }
+        if text.len() > MOST_PEM {
+            return Err(format!(
+                "these certificates have {} bytes; at most {MOST_PEM} are possible: write the authority's alone",
+                text.len()
+            ));
+        }
+        let mut inside = None;
+        let mut certificates = 0;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            match (line, inside) {
+                ("-----BEGIN CERTIFICATE-----", None) => inside = Some(0),
+                ("-----END CERTIFICATE-----", Some(1..)) => {
+                    inside = None;
+                    certificates += 1;
+                }
+                (line, Some(lines)) if line.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)) => {
+                    inside = Some(lines + 1)
+                }
+                (line, _) => {
+                    return Err(format!("{} is no line of a certificate in PEM; keep each on its own line, after `|`", quote(line)));
+                }
+            }
+        }
+        if inside.is_some() || certificates == 0 {
+            return Err("this is not a whole certificate; it ends with the line -----END CERTIFICATE-----".into());
+        }
+        Ok(Pem(format!("{text}\n")))
     }
 }
 
@@ -418,6 +533,29 @@ impl fmt::Display for AddressTerm {
             AddressTerm::Literal(address) => address.fmt(f),
             AddressTerm::Set(name) => name.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Address::Prefix(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for ClientTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientTerm::Net(net) => net.fmt(f),
+            ClientTerm::Mac(mac) => mac.fmt(f),
+        }
+    }
+}
+
+/// In lower case, as `ip link` shows it.
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 

@@ -1,7 +1,6 @@
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
+use super::{Pem, Prefix};
 use crate::name::Name;
 use crate::shape::shape;
 
@@ -20,8 +19,8 @@ shape! {
         pub password_secret: Option<Name> = None,
         /// What the probe asks for, through the upstream: an http address whose answer holds the address that asked.
         pub probe: String = "http://api.ipify.org/".to_owned(),
-        /// Where the upstream must come out. Left out: anywhere but at an address of the box.
-        pub expect_exit: Vec<IpNet> = Vec::new(),
+        /// Addresses and prefixes at which the upstream must come out. Left out: anywhere but at an address of the box.
+        pub expect_exit: Vec<Prefix> = Vec::new(),
     }
 }
 
@@ -32,7 +31,7 @@ shape! {
     pub enum UpstreamType {
         /// SOCKS version 5 (RFC 1928).
         Socks5 {
-            /// Whether UDP can be carried (UDP ASSOCIATE). Default true.
+            /// Whether UDP can be carried (UDP ASSOCIATE).
             udp: bool = true,
         },
         /// SOCKS version 5 inside TLS; TCP only.
@@ -40,7 +39,7 @@ shape! {
             /// The name that the certificate must carry. Left out: the address must be in it.
             server_name: Option<String> = None,
             /// PEM of the authority that signed the certificate. Left out: the machine's own authorities.
-            authority: Option<String> = None,
+            authority: Option<Pem> = None,
         },
         /// HTTP CONNECT (RFC 9110 section 9.3.6); TCP only.
         HttpConnect {},
@@ -49,7 +48,7 @@ shape! {
             /// The name that the certificate must carry. Left out: the address must be in it.
             server_name: Option<String> = None,
             /// PEM of the authority that signed the certificate. Left out: the machine's own authorities.
-            authority: Option<String> = None,
+            authority: Option<Pem> = None,
         },
     }
 }

@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::node::{Node, Value as NodeValue};
-use crate::model::{AddressSet, Assertion, Config, FirewallPolicy, Interface, NatPolicy, Resource, Route, Service, System, Zone};
+use crate::model::{
+    AddressSet, Assertion, Config, FirewallPolicy, Interface, NatPolicy, ProxyMapping, Resource, Route, Service, System, Upstream,
+    UpstreamGroup, Zone,
+};
 use crate::name::{IfName, Name};
 use crate::problem::{Problems, nearest, quote};
 use crate::shape::{Cx, Definitions, Fields, Shape, Word, shape};
@@ -22,7 +25,7 @@ pub struct KindOf {
 }
 
 /// Every kind, in the order in which people meet them.
-pub const KINDS: [KindOf; 9] = [
+pub const KINDS: [KindOf; 12] = [
     KindOf::of::<System>(),
     KindOf::of::<Interface>(),
     KindOf::of::<Zone>(),
@@ -31,6 +34,9 @@ pub const KINDS: [KindOf; 9] = [
     KindOf::of::<FirewallPolicy>(),
     KindOf::of::<NatPolicy>(),
     KindOf::of::<Route>(),
+    KindOf::of::<Upstream>(),
+    KindOf::of::<UpstreamGroup>(),
+    KindOf::of::<ProxyMapping>(),
     KindOf::of::<Assertion>(),
 ];
 
@@ -68,6 +74,9 @@ kinds! {
     FirewallPolicy[Name] in firewall_policies,
     NatPolicy[Name] in nat_policies,
     Route[Name] in routes,
+    Upstream[Name] in upstreams,
+    UpstreamGroup[Name] in upstream_groups,
+    ProxyMapping[Name] in proxy_mappings,
     Assertion[Name] in assertions,
 }
 

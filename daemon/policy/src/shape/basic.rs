@@ -64,6 +64,7 @@ macro_rules! number {
 }
 
 number!(u32, 0);
+number!(u64, 0);
 // Sixteen bits are ports here, and port 0 does not exist.
 number!(u16, 1);
 

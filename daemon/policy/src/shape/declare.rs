@@ -4,7 +4,8 @@
 ///
 /// * A struct: `pub field: Type` is required, `pub field: Type = default` is not. Names are camelCase in the text.
 /// * An enum of bare variants: one word of the text for each.
-/// * An enum marked `#[tag = "type"]`: the variant is chosen by that field, and its own fields stand beside it.
+/// * An enum marked `#[tag = "type"]`: the variant is chosen by that field, and its own fields stand beside it. Where such a field
+///   has a default, that names the variant which is meant when the field is left out.
 macro_rules! shape {
     (
         $(#[doc = $doc:literal])*
@@ -89,13 +90,14 @@ macro_rules! shape {
             }
 
             fn from_fields(
-                fields: &mut $crate::shape::Fields, _name: &'static str, _default: Option<fn() -> Self>, cx: &mut $crate::shape::Cx,
+                fields: &mut $crate::shape::Fields, _name: &'static str, default: Option<fn() -> Self>, cx: &mut $crate::shape::Cx,
             ) -> Option<Self> {
                 let known = [$(stringify!($variant)),*];
-                let chosen = fields.tag($tag, &known, cx);
+                let default = default.map(|default| match default() { $($type::$variant { .. } => stringify!($variant)),* });
+                let chosen = fields.tag($tag, &known, default, cx);
                 $($(
                     if chosen != Some(stringify!($variant)) {
-                        fields.known_elsewhere(stringify!($field), stringify!($variant));
+                        fields.known_elsewhere(stringify!($field), $tag, stringify!($variant));
                     }
                 )*)*
                 match chosen? {
@@ -117,13 +119,14 @@ macro_rules! shape {
             }
 
             fn into_object(
-                object: &mut $crate::shape::Object, _name: &'static str, _docs: &[&str], _default: Option<fn() -> Self>,
+                object: &mut $crate::shape::Object, _name: &'static str, _docs: &[&str], default: Option<fn() -> Self>,
                 definitions: &mut $crate::shape::Definitions,
             ) {
+                let default = default.map(|default| match default() { $($type::$variant { .. } => stringify!($variant)),* });
                 $({
                     #[allow(unused_mut)]
                     let mut variant = $crate::shape::Object::new(&[$($variant_doc),*]);
-                    variant.tag($tag, stringify!($variant));
+                    variant.tag($tag, stringify!($variant), default == Some(stringify!($variant)));
                     $(<$of as $crate::shape::Shape>::into_object(
                         &mut variant, stringify!($field), &[$($field_doc),*], $crate::shape::shape!(@default $($default)?), definitions);)*
                     object.variant(variant);

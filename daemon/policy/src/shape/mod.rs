@@ -134,8 +134,8 @@ pub struct Fields<'n, 'a> {
     entries: &'n [(Key<'a>, Node<'a>)],
     /// Every name that was asked for; what remains in the end is unknown.
     known: Vec<&'static str>,
-    /// Names that would be known had another `type` been chosen.
-    elsewhere: Vec<(&'static str, &'static str)>,
+    /// Names that would be known had another choice been made: the name, the field that chooses, its word.
+    elsewhere: Vec<(&'static str, &'static str, &'static str)>,
 }
 
 impl<'n, 'a> Fields<'n, 'a> {
@@ -172,8 +172,8 @@ impl<'n, 'a> Fields<'n, 'a> {
     }
 
     /// Fields of other choices, so that one of them is answered with more than "unknown".
-    pub fn known_elsewhere(&mut self, name: &'static str, choice: &'static str) {
-        self.elsewhere.push((name, choice));
+    pub fn known_elsewhere(&mut self, name: &'static str, tag: &'static str, choice: &'static str) {
+        self.elsewhere.push((name, tag, choice));
     }
 
     /// Call last: what nobody asked for is a mistake, most often of spelling.
@@ -182,12 +182,17 @@ impl<'n, 'a> Fields<'n, 'a> {
             if cx.problems.is_full() || self.known.iter().any(|name| is_camel(&key.text, name)) {
                 continue;
             }
-            let choices: Vec<String> =
-                self.elsewhere.iter().filter(|(name, _)| is_camel(&key.text, name)).map(|(_, choice)| word_of(choice)).collect();
+            let choices: Vec<String> = self
+                .elsewhere
+                .iter()
+                .filter(|(name, ..)| is_camel(&key.text, name))
+                .map(|(_, tag, choice)| format!("`{tag}: {}`", word_of(choice)))
+                .collect();
             let names: Vec<String> = self.known.iter().map(|name| camel(name)).collect();
             let remedy = match nearest(&key.text, names.iter().map(String::as_str)) {
                 _ if !choices.is_empty() => {
-                    format!("; it belongs to `type: {}`: remove it or change the type", choices.join("` or `type: "))
+                    let tag = self.elsewhere.iter().find(|(name, ..)| is_camel(&key.text, name)).map_or("type", |(_, tag, _)| tag);
+                    format!("; it belongs to {}: remove it or change the {tag}", choices.join(" or "))
                 }
                 near if near.is_empty() => format!("; known here: {}", names.join(", ")),
                 near => near,

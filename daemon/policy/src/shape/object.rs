@@ -59,9 +59,10 @@ impl Object {
         self.properties.insert(name, schema);
     }
 
-    pub fn tag(&mut self, tag: &str, variant: &str) {
+    /// The field that tells this variant from the others; it may be left out of the one that is the default.
+    pub fn tag(&mut self, tag: &str, variant: &str, default: bool) {
         let schema = json!({ "const": word_of(variant), "description": self.description });
-        self.property(tag, &[], schema, true, None);
+        self.property(tag, &[], schema, !default, default.then(|| word_of(variant).into()));
     }
 
     pub fn variant(&mut self, variant: Object) {
@@ -89,11 +90,18 @@ impl Object {
 }
 
 impl Fields<'_, '_> {
-    /// Which variant the field `tag` names.
-    pub fn tag(&mut self, tag: &'static str, variants: &[&'static str], cx: &mut Cx) -> Option<&'static str> {
+    /// Which variant the field `tag` names, or its absence means.
+    pub fn tag(
+        &mut self,
+        tag: &'static str,
+        variants: &[&'static str],
+        default: Option<&'static str>,
+        cx: &mut Cx,
+    ) -> Option<&'static str> {
         let pairs: Vec<(&'static str, &'static str)> = variants.iter().map(|variant| (*variant, *variant)).collect();
         match self.node(tag) {
             Some(node) => cx.field(tag, |cx| choose(node, &pairs, cx)),
+            None if default.is_some() => default,
             None => {
                 cx.problem(self.line, format!("the field `{tag}` is missing; write one of: {}", words(&pairs)));
                 None
