@@ -1,14 +1,15 @@
 //! The other end of the applier's socket, and what it last said of itself.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use policy::Sources;
-use policy::messages::{ApplierRequest, ApplierResponse, Counters, Inbox, Principal, Status, encode};
+use policy::messages::proxy::ProxyStatus;
+use policy::messages::{ApplierRequest, ApplierResponse, Counters, Principal, Status};
 
+use crate::peer;
 use crate::traffic::Traffic;
 use crate::trouble::Trouble;
 
@@ -140,23 +141,17 @@ impl Applier {
         }
     }
 
-    fn exchange(&self, request: &ApplierRequest) -> io::Result<ApplierResponse> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        // An apply of 50,000 rules compiles, installs and reads back in seconds.
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(&encode(request).map_err(io::Error::other)?)?;
-        let mut inbox = Inbox::default();
-        let mut piece = vec![0; 64 << 10];
-        loop {
-            if let Some(answer) = inbox.take().map_err(io::Error::other)? {
-                return Ok(answer);
-            }
-            match stream.read(&mut piece)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                length => inbox.push(&piece[..length]),
-            }
+    /// Mapped clients, as the kernel treats them.
+    pub fn proxy(&self) -> Result<ProxyStatus, Trouble> {
+        match self.ask(&ApplierRequest::Proxy)? {
+            ApplierResponse::Proxy(status) => Ok(status),
+            other => Err(unexpected(&other)),
         }
+    }
+
+    fn exchange(&self, request: &ApplierRequest) -> io::Result<ApplierResponse> {
+        // An apply of 50,000 rules compiles, installs and reads back in seconds.
+        peer::exchange(&self.socket, request, Duration::from_secs(60))
     }
 }
 
