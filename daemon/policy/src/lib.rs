@@ -36,6 +36,7 @@ pub mod simulate;
 pub mod source;
 pub mod space;
 pub mod starting;
+pub mod url;
 
 pub use check::Checked;
 pub use compile::compile;

@@ -64,7 +64,7 @@ fn check_rule(whole: &Whole, spot: &mut Spot, rule: &FirewallRule) {
     }
 }
 
-fn check_schedule(spot: &mut Spot, schedule: &RuleSchedule) {
+pub(super) fn check_schedule(spot: &mut Spot, schedule: &RuleSchedule) {
     let (from, until) = (schedule.from, schedule.until);
     if from == until {
         spot.field("schedule").say(format!("from {from} until {until} is no time at all; for the whole day leave both out"));

@@ -5,9 +5,11 @@
 
 pub mod addresses;
 mod assertions;
+mod clients;
 mod firewall;
 mod interfaces;
 mod nat;
+mod proxy_mappings;
 pub mod ranges;
 mod report;
 mod routes;
@@ -15,6 +17,8 @@ pub mod services;
 mod sets;
 mod system;
 mod terms;
+mod upstream_groups;
+mod upstreams;
 mod zones;
 
 use std::collections::BTreeMap;
@@ -81,6 +85,9 @@ pub fn check(config: Config, mut problems: Problems) -> Result<Checked, Problems
     firewall::check(&whole, &mut report);
     nat::check(&whole, &mut report);
     routes::check(&whole, &mut report);
+    upstreams::check(&whole, &mut report);
+    upstream_groups::check(&whole, &mut report);
+    proxy_mappings::check(&whole, &mut report);
     assertions::check(&whole, &mut report);
 
     if problems.is_empty() {

@@ -157,6 +157,24 @@ impl<'a> Territory<'a> {
         self.0[family as usize].iter().filter(|(_, owners)| !owners.contains(port)).map(|(interval, _)| *interval).collect()
     }
 
+    /// The ports that the addresses of a prefix belong to; None where some belong to no port.
+    pub fn ports_of(&self, net: &IpNet) -> Option<BTreeSet<&'a IfName>> {
+        let (family, (first, last)) = of_net(net);
+        let pieces = &self.0[family as usize];
+        let (mut ports, mut next) = (BTreeSet::new(), first);
+        for ((start, end), owners) in &pieces[pieces.partition_point(|((_, end), _)| *end < first)..] {
+            if *start > next || owners.is_empty() {
+                return None;
+            }
+            ports.extend(owners.iter().copied());
+            if *end >= last {
+                return Some(ports);
+            }
+            next = end + 1;
+        }
+        None
+    }
+
     /// The ports that an address belongs to.
     pub fn ports(&self, address: IpAddr) -> impl Iterator<Item = &'a IfName> + '_ {
         let wanted = number(address);

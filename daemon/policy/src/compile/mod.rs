@@ -24,6 +24,8 @@ mod spans;
 mod sysctls;
 mod zones;
 
+pub(crate) use antispoof::{Territory, port_of};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::Checked;
@@ -34,7 +36,6 @@ use crate::plan::Plan;
 use crate::ruleset::{Chain, Part, Rule, Ruleset, Set, Source, Table, Verdict};
 use crate::source::Origin;
 
-use antispoof::Territory;
 use zones::Zones;
 
 /// Our one table.
