@@ -3,6 +3,7 @@
 //! A resource's own text is its document without the `---` line before it, without blank lines around it, and without comments that
 //! stand apart from it: those belong to the file. So a heading survives when the resource below it is replaced.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::problem::{Problems, quote};
@@ -50,9 +51,7 @@ pub fn replace(sources: &Sources, kind: &str, name: &str, text: &str) -> Result<
         return Err(Refused::Other { kind: new.kind, name: new.name, wanted: format!("{kind} {}", quote(name)) });
     }
     let (file, place) = only(sources, kind, name)?;
-    // A body that begins on the line of its `---` takes that line with it.
-    let marker =
-        if place.document.start == place.body.start && sources.0[&file][place.body.clone()].starts_with("---") { "---\n" } else { "" };
+    let marker = marker(&sources.0[&file], &place);
     Ok(spliced(sources, &file, place.body, &format!("{marker}{}", new.text)))
 }
 
@@ -62,12 +61,57 @@ pub fn insert(sources: &Sources, file: &str, text: &str) -> Result<Sources, Refu
     if let Some(there) = resources(sources).into_iter().find(|entry| entry.kind == new.kind && entry.name == new.name) {
         return Err(Refused::AlreadyThere { kind: new.kind, name: new.name, file: there.file.to_owned(), line: there.line });
     }
-    let old = sources.0.get(file).map_or("", String::as_str);
-    let before = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
-    let marker = if old.is_empty() { "" } else { "---\n" };
     let mut edited = sources.clone();
-    edited.0.insert(file.to_owned(), format!("{old}{before}{marker}{}", new.text));
+    append(&mut edited, file, &new.text);
     Ok(edited)
+}
+
+/// The same policy with each of these in the place of the one of its kind and name, or else at the end of the file. One pass over
+/// the text, however many they are.
+pub fn put(sources: &Sources, file: &str, texts: &[String]) -> Result<Sources, Refused> {
+    let mut new: BTreeMap<(String, String), String> = BTreeMap::new();
+    let mut order = Vec::new();
+    for text in texts {
+        let Alone { kind, name, text } = alone(text)?;
+        order.push((kind.clone(), name.clone()));
+        if new.insert((kind.clone(), name.clone()), text).is_some() {
+            return Err(Refused::Twice { kind, name });
+        }
+    }
+    let mut edited = sources.clone();
+    for text in edited.0.values_mut() {
+        // From the end, so that the places before stay where they are.
+        for place in found(text).collect::<Vec<_>>().into_iter().rev() {
+            if let Some(resource) = new.remove(&(place.kind.clone(), place.name.clone())) {
+                text.replace_range(place.body.clone(), &format!("{}{resource}", marker(text, &place)));
+            }
+        }
+    }
+    for resource in order.iter().filter_map(|key| new.remove(key)) {
+        append(&mut edited, file, &resource);
+    }
+    match resources(&edited).into_iter().fold(BTreeMap::new(), counted).into_iter().find(|(key, count)| order.contains(key) && *count > 1) {
+        Some(((kind, name), _)) => Err(Refused::Twice { kind, name }),
+        None => Ok(edited),
+    }
+}
+
+fn counted(mut counts: BTreeMap<(String, String), usize>, entry: Entry<'_>) -> BTreeMap<(String, String), usize> {
+    *counts.entry((entry.kind, entry.name)).or_default() += 1;
+    counts
+}
+
+/// A body that begins on the line of its `---` takes that line with it.
+fn marker(text: &str, place: &Found) -> &'static str {
+    if place.document.start == place.body.start && text[place.body.clone()].starts_with("---") { "---\n" } else { "" }
+}
+
+fn append(sources: &mut Sources, file: &str, text: &str) {
+    let old = sources.0.entry(file.to_owned()).or_default();
+    if !old.is_empty() {
+        old.push_str(if old.ends_with('\n') { "---\n" } else { "\n---\n" });
+    }
+    old.push_str(text);
 }
 
 /// The same policy without this resource. A file in which nothing is left goes too.

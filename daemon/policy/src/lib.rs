@@ -15,6 +15,7 @@
 
 pub mod check;
 pub mod compile;
+pub mod csv;
 pub mod diff;
 pub mod edit;
 pub mod explain;

@@ -35,7 +35,7 @@ pub fn starting_points() -> &'static [StartingPoint] {
         StartingPoint {
             name: "proxy-gateway",
             title: "Proxy gateway",
-            summary: "Clients reach the world through proxies and never by themselves.",
+            summary: "Each client reaches the world through the proxy that it is mapped to, or not at all.",
             text: include_str!("../../../examples/proxy-gateway.yaml"),
         },
     ]

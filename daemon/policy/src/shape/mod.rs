@@ -19,6 +19,7 @@ use crate::problem::{Problems, nearest, quote};
 use crate::read::node::{Key, Node, Value as NodeValue};
 use crate::source::Origin;
 
+pub use basic::MOST_TEXT;
 pub(crate) use declare::shape;
 pub use object::{Definitions, Object, choice, choose, documentation, word_of};
 pub use word::{Word, looks_like_another_type};
