@@ -61,7 +61,10 @@ fn upstreams(page: &mut Page, known: &Known) {
 }
 
 fn clients(page: &mut Page, status: &ProxyStatus) {
-    page.gauge("portcullis_forwarder_connected", "Whether the applier has the forwarder on its link; without it every mapped client is blocked.");
+    page.gauge(
+        "portcullis_forwarder_connected",
+        "Whether the applier has the forwarder on its link; without it every mapped client is blocked.",
+    );
     page.sample(&[], u64::from(status.forwarder_connected));
     page.gauge("portcullis_client_permitted", "Whether the mapping's clients are let in.");
     for (name, effect) in &status.mappings {
@@ -242,7 +245,10 @@ mod tests {
     #[test]
     fn what_nobody_answers_for_is_absent_and_not_zero() {
         let text = text(None, &Known::default());
-        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(), ["portcullis_applier_up 0", "portcullis_forwarder_up 0"]);
+        assert_eq!(
+            text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(),
+            ["portcullis_applier_up 0", "portcullis_forwarder_up 0"]
+        );
     }
 
     #[test]

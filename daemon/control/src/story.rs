@@ -195,7 +195,17 @@ pub struct FakeBox {
 
 impl FakeBox {
     fn new(clock: Arc<AtomicU64>) -> Self {
-        FakeBox { clock, generations: BTreeMap::new(), running: None, trial: None, last_event: None, dead: false, fail_next: None, proxy: None, secrets: BTreeMap::new() }
+        FakeBox {
+            clock,
+            generations: BTreeMap::new(),
+            running: None,
+            trial: None,
+            last_event: None,
+            dead: false,
+            fail_next: None,
+            proxy: None,
+            secrets: BTreeMap::new(),
+        }
     }
 
     /// As someone at the console would.

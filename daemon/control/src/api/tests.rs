@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Operation, openapi, operations, routes};
 use crate::http::{Access, Method};
-use crate::role::Role;
 use crate::pages::sample;
+use crate::role::Role;
 use crate::story::{self, FakeForwarder, PASSWORD, Story};
 
 const ZONE: &str = "apiVersion: portcullis/v1\nkind: Zone\nmetadata: { name: lab }\nspec: {}\n";
@@ -99,6 +99,7 @@ fn every_operation_answers_as_documented() {
         ("DELETE", "/candidate/resources/Zone/lab?version=6", None),
         ("PUT", "/candidate/files/more.yaml", Some(json!({ "version": 7, "text": "" }))),
         ("DELETE", "/candidate/files/more.yaml", None),
+        ("POST", "/candidate/mappings", Some(json!({ "version": 9, "csv": "name,clients,upstream\n" }))),
         ("GET", "/candidate/preview", None),
         ("POST", "/candidate/apply", Some(json!({ "digest": digest, "message": "rename", "confirmWithin": 30 }))),
         ("POST", "/trial/confirm", Some(json!({ "generation": 2 }))),

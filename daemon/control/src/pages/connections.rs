@@ -56,7 +56,12 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
     let clock = page::clock(visit);
     let seen = visit.site.applier.seen();
     let mut mappings = vec![Choice::new("", "every mapping")];
-    mappings.extend(page::config(&seen).into_iter().flat_map(|config| config.proxy_mappings.keys()).map(|name| Choice::new(name.as_str(), name.as_str())));
+    mappings.extend(
+        page::config(&seen)
+            .into_iter()
+            .flat_map(|config| config.proxy_mappings.keys())
+            .map(|name| Choice::new(name.as_str(), name.as_str())),
+    );
     let mut filter = vec![
         Field::select("mapping", "Mapping", asked.text("mapping"), mappings),
         Field::text("client", "Client", asked.text("client").trim()).autocomplete("off"),
@@ -77,7 +82,9 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
             client: (known && client.parse::<IpAddr>().is_ok()).then(|| client.to_owned()),
             count: match (known, flows.len() as u64) {
                 (false, _) => "Not known".to_owned(),
-                (true, shown) if shown < total => format!("{} of {}, those with the most bytes", format::count(shown), format::count(total)),
+                (true, shown) if shown < total => {
+                    format!("{} of {}, those with the most bytes", format::count(shown), format::count(total))
+                }
                 (true, _) => format::count(total) + " open",
             },
             may_close: visit.may(Action::Operate),

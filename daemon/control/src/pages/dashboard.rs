@@ -220,7 +220,11 @@ fn carried_tiles(known: &Known) -> Vec<Tile> {
             text: "Each probed through itself".to_owned(),
             ..tile("Upstreams up", "carried.up", format!("of {}", config.upstreams.len()), "/upstreams")
         },
-        Tile { text: figure("carried.bytes"), text_key: Some("carried.bytes"), ..tile("Flows carried", "carried.flows", String::new(), "/connections") },
+        Tile {
+            text: figure("carried.bytes"),
+            text_key: Some("carried.bytes"),
+            ..tile("Flows carried", "carried.flows", String::new(), "/connections")
+        },
     ]
 }
 

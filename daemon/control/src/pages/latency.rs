@@ -72,6 +72,11 @@ mod tests {
         let heights: Vec<f64> = oslo.line.split(' ').filter_map(|point| point.split_once(',')?.1.parse().ok()).collect();
         assert!(heights.len() == 40 && heights.iter().all(|y| (2.0..=26.0).contains(y)), "{heights:?}");
         assert_eq!(latency(&[], "k"), None);
-        assert_eq!(latency(&[sample::health(1, HealthStatus::Failed, 0), sample::health(0, HealthStatus::Failed, 0)], "k").map(|l| l.label).as_deref(), Some("All of the last 2 probes failed"));
+        assert_eq!(
+            latency(&[sample::health(1, HealthStatus::Failed, 0), sample::health(0, HealthStatus::Failed, 0)], "k")
+                .map(|l| l.label)
+                .as_deref(),
+            Some("All of the last 2 probes failed")
+        );
     }
 }

@@ -93,8 +93,17 @@ pub fn inputs(typed: &Fields, config: Option<&Config>, new: bool) -> Inputs {
         .required();
     clients.rows = Some(4);
     who.push(clients);
-    who.push(Field::select("enabled", "State", or("enabled", "yes"), switch("carried", "switched off: blocked, and with no other way out")));
-    let dns = [("drop", "dropped"), ("proxied", "asked through the upstream, over TCP"), ("dohStub", "asked by DNS over HTTPS through the upstream")];
+    who.push(Field::select(
+        "enabled",
+        "State",
+        or("enabled", "yes"),
+        switch("carried", "switched off: blocked, and with no other way out"),
+    ));
+    let dns = [
+        ("drop", "dropped"),
+        ("proxied", "asked through the upstream, over TCP"),
+        ("dohStub", "asked by DNS over HTTPS through the upstream"),
+    ];
     let tcp = [("redirect", "redirect"), ("tproxy", "transparent (TPROXY)")];
     let choices = |all: &[(&str, &str)]| all.iter().map(|(value, label)| Choice::new(*value, *label)).collect();
     Inputs {
@@ -105,7 +114,9 @@ pub fn inputs(typed: &Fields, config: Option<&Config>, new: bool) -> Inputs {
             Field::select("udp", "UDP", or("udp", "yes"), switch("carried where the upstream can", "dropped")),
             Field::select("dns", "Name resolution", or("dns", "drop"), choices(&dns)),
             Field::text("dohUrl", "DoH address", value("dohUrl")).hint("For DNS over HTTPS: https://name/path.").autocomplete("off"),
-            Field::text("dohServer", "DoH server", value("dohServer")).hint("Where that name is; empty: the upstream resolves it.").autocomplete("off"),
+            Field::text("dohServer", "DoH server", value("dohServer"))
+                .hint("Where that name is; empty: the upstream resolves it.")
+                .autocomplete("off"),
         ],
         limits: vec![
             number("downMbit", "To the client", "Mbit/s; empty is not limited."),

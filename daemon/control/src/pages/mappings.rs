@@ -139,7 +139,11 @@ pub fn mappings(
     let intro = match known.permits() {
         None => "Which clients are let in is not known at this moment.".to_owned(),
         Some((permitted, blocked)) => {
-            format!("{} let in, {} blocked. A mapped client has no other way out.", format::count(permitted as u64), format::count(blocked as u64))
+            format!(
+                "{} let in, {} blocked. A mapped client has no other way out.",
+                format::count(permitted as u64),
+                format::count(blocked as u64)
+            )
         }
     };
     let states = [("", "all"), ("permitted", "let in"), ("blocked", "blocked")];
@@ -153,8 +157,13 @@ pub fn mappings(
         filtered: !text.is_empty() || !state.is_empty(),
         count: format::plural(matching.len(), "mapping", "mappings"),
         rows: rows.collect(),
-        more: (hidden > 0).then(|| format!("{} are not shown. Search for them above.", format::plural(hidden, "mapping more", "mappings more"))),
-        nothing: if names.is_empty() { "The policy maps no client: everything goes by the firewall's rules." } else { "No mapping fits what you asked for." },
+        more: (hidden > 0)
+            .then(|| format!("{} are not shown. Search for them above.", format::plural(hidden, "mapping more", "mappings more"))),
+        nothing: if names.is_empty() {
+            "The policy maps no client: everything goes by the firewall's rules."
+        } else {
+            "No mapping fits what you asked for."
+        },
     }
 }
 
@@ -180,7 +189,9 @@ fn row(
     let (state, why) = match (running, written) {
         (None, _) => (Badge::new(Tone::Info, "in the candidate"), "Not applied yet.".to_owned()),
         (Some(_), None) => (state(known, name), format!("{} The candidate takes it out.", reason(known, name))),
-        (Some(now), Some(then)) if now.spec != then.spec => (state(known, name), format!("{} The candidate changes it.", reason(known, name))),
+        (Some(now), Some(then)) if now.spec != then.spec => {
+            (state(known, name), format!("{} The candidate changes it.", reason(known, name)))
+        }
         _ => (state(known, name), reason(known, name)),
     };
     let clients = &mapping.spec.clients;
@@ -327,7 +338,8 @@ fn draw(
     let nothing = Fields::default();
     let mut inputs = form::inputs(typed.unwrap_or(&nothing), Some(config), name.is_none());
     let title = name.map_or_else(|| "New mapping".to_owned(), Name::to_string);
-    let mut all: Vec<Field> = [&mut inputs.who, &mut inputs.how, &mut inputs.limits, &mut inputs.times].into_iter().flat_map(std::mem::take).collect();
+    let mut all: Vec<Field> =
+        [&mut inputs.who, &mut inputs.how, &mut inputs.limits, &mut inputs.times].into_iter().flat_map(std::mem::take).collect();
     let (who, how, limits) = (all.len() - 13, 6, 4);
     let mut page = Page::new(visit, title.clone()).told(&mut all, trouble)?;
     if !problems.is_empty() {
@@ -387,7 +399,11 @@ fn write(visit: &Visit, typed: &Fields, name: &Name, new: bool) -> Result<Respon
     let again = |problems, trouble| draw(visit, (!new).then_some(name), Some(typed), &candidate, &config, problems, trouble);
     let kept = Kept::of(config.proxy_mappings.get(name));
     let edited = form::text(name.as_str(), typed, &kept).and_then(|text| {
-        let edited = if new { edit::insert(&candidate.sources, &home(&candidate.sources), &text) } else { edit::replace(&candidate.sources, "ProxyMapping", name.as_str(), &text) };
+        let edited = if new {
+            edit::insert(&candidate.sources, &home(&candidate.sources), &text)
+        } else {
+            edit::replace(&candidate.sources, "ProxyMapping", name.as_str(), &text)
+        };
         edited.map_err(told)
     });
     let edited = match edited {
@@ -402,8 +418,10 @@ fn write(visit: &Visit, typed: &Fields, name: &Name, new: bool) -> Result<Respon
         return again(ui::problems(problems, &edited, None), None);
     }
     match candidate::save(visit.site, visit.actor()?, typed.number("base")?.unwrap_or(0), edited) {
-        Ok(_) if before > 0 => Ok(Response::see_other("/policies").flash(flash::Tone::Warn, format!("{name} is saved, but the candidate has other problems and cannot be applied yet."))),
-        Ok(_) => Ok(Response::see_other("/policies/preview").flash(flash::Tone::Ok, format!("{name} is saved in the candidate. This is what applying it changes."))),
+        Ok(_) if before > 0 => Ok(Response::see_other("/policies")
+            .flash(flash::Tone::Warn, format!("{name} is saved, but the candidate has other problems and cannot be applied yet."))),
+        Ok(_) => Ok(Response::see_other("/policies/preview")
+            .flash(flash::Tone::Ok, format!("{name} is saved in the candidate. This is what applying it changes."))),
         Err(trouble @ Trouble::Conflict(_)) => again(Vec::new(), Some(trouble)),
         Err(trouble) => Err(trouble),
     }
@@ -428,7 +446,10 @@ fn remove(visit: &Visit) -> Result<Response, Trouble> {
     let candidate = candidate::get(visit.site)?;
     let edited = edit::delete(&candidate.sources, "ProxyMapping", name.as_str()).map_err(told)?;
     candidate::save(visit.site, visit.actor()?, typed.number("base")?.unwrap_or(0), edited)?;
-    Ok(Response::see_other("/policies/preview").flash(flash::Tone::Warn, format!("{name} is no longer part of the candidate. Once applied, its clients go by the firewall's rules.")))
+    Ok(Response::see_other("/policies/preview").flash(
+        flash::Tone::Warn,
+        format!("{name} is no longer part of the candidate. Once applied, its clients go by the firewall's rules."),
+    ))
 }
 
 /// Probes what the mapping that runs may use.
@@ -441,7 +462,8 @@ fn test(visit: &Visit) -> Result<Response, Trouble> {
     let members = mapping.spec.group.as_ref().and_then(|group| config.upstream_groups.get(group)).map(|group| group.spec.members.clone());
     let upstreams: Vec<Name> = mapping.spec.upstream.iter().cloned().chain(members.unwrap_or_default()).collect();
     let health = forwarder::probe(visit.site, visit.actor()?, upstreams)?;
-    Ok(Response::see_other(&format!("/mappings/mapping?name={}", query(name.as_str()))).flash(verdict(&health), super::upstreams::sentence(&health)))
+    Ok(Response::see_other(&format!("/mappings/mapping?name={}", query(name.as_str())))
+        .flash(verdict(&health), super::upstreams::sentence(&health)))
 }
 
 pub fn verdict(health: &BTreeMap<Name, policy::messages::forwarder::Health>) -> flash::Tone {
@@ -483,12 +505,16 @@ fn import(visit: &Visit) -> Result<Response, Trouble> {
     let base = typed.number("base")?.unwrap_or(0);
     match bulk::import(visit.site, visit.actor()?, base, typed.text("file")) {
         Ok(done) => {
-            let text = format!("{} added, {} changed, {} as they were. This is what applying it changes.", done.added, done.changed, done.unchanged);
+            let text = format!(
+                "{} added, {} changed, {} as they were. This is what applying it changes.",
+                done.added, done.changed, done.unchanged
+            );
             let right = visit.site.judgements.of(&done.candidate.sources).is_ok();
             Ok(if right {
                 Response::see_other("/policies/preview").flash(flash::Tone::Ok, text)
             } else {
-                Response::see_other("/policies").flash(flash::Tone::Warn, "The table is in the candidate, which has other problems and cannot be applied yet.")
+                Response::see_other("/policies")
+                    .flash(flash::Tone::Warn, "The table is in the candidate, which has other problems and cannot be applied yet.")
             })
         }
         Err(Trouble::Policy(problems)) => {

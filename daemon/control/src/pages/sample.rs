@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use policy::messages::forwarder::{
-    Flow, ForwarderStatus, Health, HealthStatus, MappingState, MappingTraffic, UpstreamStatus,
-};
+use policy::messages::forwarder::{Flow, ForwarderStatus, Health, HealthStatus, MappingState, MappingTraffic, UpstreamStatus};
 use policy::messages::proxy::{Blocked, Effect, ProxyStatus};
 use policy::messages::{Counters, DriftFinding, Event, Generation, LinkCounters, Status, Tally, Trial};
 use policy::name::Name;
@@ -190,8 +188,5 @@ pub fn flows() -> Vec<Flow> {
         up_bytes: 12_000,
         down_bytes,
     };
-    vec![
-        flow(7, "192.168.2.10:50122", "203.0.113.80:443", 60_000_000),
-        flow(9, "[fd00:2::10]:50123", "[2001:db8:80::1]:443", 4_000_000),
-    ]
+    vec![flow(7, "192.168.2.10:50122", "203.0.113.80:443", 60_000_000), flow(9, "[fd00:2::10]:50123", "[2001:db8:80::1]:443", 4_000_000)]
 }

@@ -112,8 +112,18 @@ pub fn upstreams(config: Option<&Config>, sources: &Sources, known: &Known, cloc
             GroupStrategy::RoundRobin => "one after the other",
             GroupStrategy::Latency => "the quickest",
         },
-        members: group.spec.members.iter().map(|member| Member { name: member.to_string(), key: format!("up.{member}"), state: state(known.health(member)) }).collect(),
-        used_by: config.proxy_mappings.iter().filter(|(_, mapping)| mapping.spec.group.as_ref() == Some(name)).map(|(name, _)| name.to_string()).collect(),
+        members: group
+            .spec
+            .members
+            .iter()
+            .map(|member| Member { name: member.to_string(), key: format!("up.{member}"), state: state(known.health(member)) })
+            .collect(),
+        used_by: config
+            .proxy_mappings
+            .iter()
+            .filter(|(_, mapping)| mapping.spec.group.as_ref() == Some(name))
+            .map(|(name, _)| name.to_string())
+            .collect(),
         origin: Place::of(&group.origin, sources),
     });
     Upstreams {
@@ -128,7 +138,10 @@ pub fn upstreams(config: Option<&Config>, sources: &Sources, known: &Known, cloc
         secrets: secrets(config, known),
         secrets_known: known.applier.is_some(),
         fields: vec![
-            Field::text("name", "Name of the secret", typed.text("name")).hint("As the policy writes it: passwordSecret.").autocomplete("off").required(),
+            Field::text("name", "Name of the secret", typed.text("name"))
+                .hint("As the policy writes it: passwordSecret.")
+                .autocomplete("off")
+                .required(),
             Field::password("value", "Password", "off").hint("Kept sealed by the applier, and never shown again."),
         ],
     }
@@ -139,7 +152,11 @@ fn row(name: &Name, config: &Config, sources: &Sources, known: &Known, clock: &C
     let health = known.health(name);
     let used = |mapping: &policy::model::ProxyMapping| {
         mapping.upstream.as_ref() == Some(name)
-            || mapping.group.as_ref().and_then(|group| config.upstream_groups.get(group)).is_some_and(|group| group.spec.members.contains(name))
+            || mapping
+                .group
+                .as_ref()
+                .and_then(|group| config.upstream_groups.get(group))
+                .is_some_and(|group| group.spec.members.contains(name))
     };
     let figures = figures_of(name, known);
     let figure = |key: &str| figures.get(key).cloned().unwrap_or_else(|| NOT_KNOWN.to_owned());
@@ -222,7 +239,8 @@ pub fn sparks(known: &Known) -> BTreeMap<String, String> {
 /// Those that the policy names and those that are set.
 fn secrets(config: &Config, known: &Known) -> Vec<SecretRow> {
     let Some(status) = &known.applier else { return Vec::new() };
-    let mut users: BTreeMap<String, Vec<String>> = status.secrets.iter().chain(&status.secrets_missing).map(|name| (name.clone(), Vec::new())).collect();
+    let mut users: BTreeMap<String, Vec<String>> =
+        status.secrets.iter().chain(&status.secrets_missing).map(|name| (name.clone(), Vec::new())).collect();
     for (name, upstream) in &config.upstreams {
         if let Some(secret) = &upstream.spec.password_secret {
             users.entry(secret.to_string()).or_default().push(name.to_string());
@@ -293,7 +311,10 @@ fn show_one(visit: &Visit) -> Result<Response, Trouble> {
             Fact::new("User", spec.username.as_deref().map_or_else(|| "none".to_owned(), visible)),
             Fact::new("Secret", spec.password_secret.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)),
             Fact::new("Probe", visible(&spec.probe)),
-            Fact::new("Must come out at", if expected.is_empty() { "anywhere but at the box itself".to_owned() } else { expected.join(", ") }),
+            Fact::new(
+                "Must come out at",
+                if expected.is_empty() { "anywhere but at the box itself".to_owned() } else { expected.join(", ") },
+            ),
             Fact::new("Exit", row.exit),
             Fact::new("Latency", row.latency),
             Fact::new("Flows", row.flows),
@@ -347,5 +368,6 @@ fn remove_secret(visit: &Visit) -> Result<Response, Trouble> {
     let form = visit.request.form()?;
     let name = form.required("name")?;
     carried::remove_secret(visit.site, visit.actor()?, name)?;
-    Ok(Response::see_other("/upstreams").flash(flash::Tone::Warn, format!("The secret {name} is forgotten. Mappings that need it are blocked.")))
+    Ok(Response::see_other("/upstreams")
+        .flash(flash::Tone::Warn, format!("The secret {name} is forgotten. Mappings that need it are blocked.")))
 }
