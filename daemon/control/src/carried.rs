@@ -158,7 +158,7 @@ pub fn remove_secret(site: &Site, actor: &Actor, name: &str) -> Result<(), Troub
 }
 
 fn keep(site: &Site, actor: &Actor, name: &str, value: &str, note: Note) -> Result<(), Trouble> {
-    let name = Name::try_from(name).map_err(|bad| Trouble::field("name", format!("is no name: {bad}")))?;
+    let name = Name::try_from(name).map_err(|bad| Trouble::field("name", bad.to_string()))?;
     let request = ApplierRequest::SetSecret { name: name.to_string(), value: value.to_owned(), by: actor.principal() };
     match site.applier.ask(&request)? {
         ApplierResponse::Done => {}

@@ -353,10 +353,11 @@ impl FakeForwarder {
 }
 
 /// `handle` answers; None hangs up without a word.
-fn listen<S: Send + 'static, Q: DeserializeOwned, A: Serialize>(socket: &Path, state: Arc<Mutex<S>>, handle: fn(&mut S, Q) -> Option<A>)
+fn listen<S, Q, A>(socket: &Path, state: Arc<Mutex<S>>, handle: fn(&mut S, Q) -> Option<A>)
 where
-    Q: 'static,
-    A: 'static,
+    S: Send + 'static,
+    Q: DeserializeOwned + 'static,
+    A: Serialize + 'static,
 {
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {

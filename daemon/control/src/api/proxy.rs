@@ -246,7 +246,7 @@ fn remove_secret(visit: &Visit) -> Result<Response, Trouble> {
 }
 
 fn name(field: &str, text: &str) -> Result<Name, Trouble> {
-    Name::try_from(text).map_err(|bad| Trouble::field(field, format!("is no name: {bad}")))
+    Name::try_from(text).map_err(|bad| Trouble::field(field, bad.to_string()))
 }
 
 fn client(text: &str) -> Result<IpAddr, Trouble> {

@@ -100,7 +100,7 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
 fn find(visit: &Visit, asked: &Fields) -> Result<(Vec<Flow>, u64), Trouble> {
     let mapping = match asked.text("mapping") {
         "" => None,
-        text => Some(Name::try_from(text).map_err(|bad| Trouble::field("mapping", format!("is no name: {bad}")))?),
+        text => Some(Name::try_from(text).map_err(|bad| Trouble::field("mapping", bad.to_string()))?),
     };
     visit.site.forwarder.flows(mapping, client(asked)?, MOST)
 }

@@ -429,7 +429,7 @@ fn write(visit: &Visit, typed: &Fields, name: &Name, new: bool) -> Result<Respon
 
 /// New mappings go where mappings stand already, else into a file of their own.
 fn home(sources: &Sources) -> String {
-    let there = edit::resources(sources).into_iter().filter(|entry| entry.kind == "ProxyMapping").last().map(|entry| entry.file.to_owned());
+    let there = edit::resources(sources).into_iter().rfind(|entry| entry.kind == "ProxyMapping").map(|entry| entry.file.to_owned());
     there.unwrap_or_else(|| "mappings.yaml".to_owned())
 }
 
@@ -475,7 +475,7 @@ pub fn verdict(health: &BTreeMap<Name, policy::messages::forwarder::Health>) -> 
 }
 
 fn named(text: &str) -> Result<Name, Trouble> {
-    Name::try_from(text).map_err(|bad| Trouble::field("name", format!("is no name: {bad}")))
+    Name::try_from(text).map_err(|bad| Trouble::field("name", bad.to_string()))
 }
 
 #[derive(Debug, Serialize)]
