@@ -6,6 +6,7 @@ import threading
 import time
 
 import probes
+import walks_carried
 from people import ADMIN, PASSWORD, sideways, sign_in, violations
 from playwright.sync_api import expect
 
@@ -451,4 +452,4 @@ def flood(stage, stop):
         time.sleep(random.random())
 
 
-ALL = [set_up, first_pages, without_script, with_script, by_keyboard, every_page, on_trial, nobody_confirms, live, themes, roles, upload, records, without_applier]
+ALL = [set_up, first_pages, without_script, with_script, by_keyboard, every_page, on_trial, nobody_confirms, live, themes, roles, upload, records, *walks_carried.ALL, without_applier]
