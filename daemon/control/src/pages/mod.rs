@@ -21,7 +21,9 @@ pub mod keys;
 pub mod latency;
 pub mod live;
 pub mod login;
+pub mod mapping;
 pub mod mapping_form;
+pub mod mapping_table;
 pub mod mappings;
 pub mod page;
 pub mod policies;
@@ -55,6 +57,8 @@ pub fn routes() -> impl Iterator<Item = Route> {
         dashboard::ROUTES,
         firewall::ROUTES,
         mappings::ROUTES,
+        mapping::ROUTES,
+        mapping_table::ROUTES,
         upstreams::ROUTES,
         connections::ROUTES,
         policies::ROUTES,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::format::{self, Clock, Stamp};
 use super::latency::{self, Latency};
-use super::mappings::{NOT_KNOWN, absences, verdict};
+use super::mappings::{NOT_KNOWN, absences};
 use super::page::{self, Page};
 use super::ui::{Badge, Fact, Field, Place, Tone, query, visible};
 use crate::carried::{self, Known};
@@ -338,6 +338,14 @@ fn test(visit: &Visit) -> Result<Response, Trouble> {
     let back = names.first().map_or_else(|| "/upstreams".to_owned(), |name| format!("/upstreams/upstream?name={}", query(name.as_str())));
     let health = forwarder::probe(visit.site, visit.actor()?, names)?;
     Ok(Response::see_other(&back).flash(verdict(&health), sentence(&health)))
+}
+
+pub fn verdict(health: &BTreeMap<Name, Health>) -> flash::Tone {
+    match health.values().filter(|health| carried::carries(health.status)).count() {
+        0 => flash::Tone::Bad,
+        good if good < health.len() => flash::Tone::Warn,
+        _ => flash::Tone::Ok,
+    }
 }
 
 /// What probes said, for people.
