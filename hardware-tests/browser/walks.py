@@ -20,6 +20,11 @@ EVERY_PAGE = {
     "firewall-nat": "/firewall/nat",
     "firewall-sets": "/firewall/sets",
     "firewall-kernel": "/firewall/kernel",
+    "mappings": "/mappings",
+    "mapping-new": "/mappings/new",
+    "mapping-import": "/mappings/import",
+    "upstreams": "/upstreams",
+    "connections": "/connections",
     "policies": "/policies",
     "editor": "/policies/file?name=policy.yaml",
     "new": "/policies/new",
@@ -422,7 +427,7 @@ def without_applier(stage, browser):
     try:
         page.goto("/")
         expect(page.get_by_role("heading", name="The applier does not answer")).to_be_visible(timeout=10_000)
-        for path in ("/firewall", "/firewall/kernel", "/policies", "/history", "/drift", "/system"):
+        for path in ("/firewall", "/firewall/kernel", "/mappings", "/upstreams", "/connections", "/policies", "/history", "/drift", "/system"):
             page.goto(path)
             expect(page.locator(".side").get_by_text("applier not reachable")).to_be_visible()
             nothing_wrong(page, f"{path} without applier")

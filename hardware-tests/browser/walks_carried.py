@@ -8,14 +8,13 @@ from playwright.sync_api import expect
 from upstreams import PASSWORD as SECRET
 
 PAGES = {
-    "mappings": "/mappings",
+    "mappings-carried": "/mappings",
     "mappings-found": "/mappings?q=lan&state=blocked",
     "mapping": "/mappings/mapping?name=one",
-    "mapping-new": "/mappings/new",
-    "mapping-import": "/mappings/import",
-    "upstreams": "/upstreams",
+    "mapping-new-carried": "/mappings/new",
+    "upstreams-carried": "/upstreams",
     "upstream": "/upstreams/upstream?name=socks",
-    "connections": "/connections",
+    "connections-carried": "/connections",
     "dashboard-carried": "/",
 }
 

@@ -109,7 +109,12 @@ impl Applier {
 
     /// One request and its answer. `Refused` and `Failed` come back as trouble.
     pub fn ask(&self, request: &ApplierRequest) -> Result<ApplierResponse, Trouble> {
-        match self.exchange(request).map_err(|error| Trouble::ApplierAway(error.to_string()))? {
+        // An apply of 50,000 rules compiles, installs, reads back and probes in seconds.
+        self.ask_within(request, Duration::from_secs(60))
+    }
+
+    fn ask_within(&self, request: &ApplierRequest, patience: Duration) -> Result<ApplierResponse, Trouble> {
+        match peer::exchange(&self.socket, request, patience).map_err(|error: io::Error| Trouble::ApplierAway(error.to_string()))? {
             ApplierResponse::Refused { reason, problems } if problems.is_empty() => Err(Trouble::Refused(reason)),
             ApplierResponse::Refused { problems, .. } => Err(Trouble::Policy(problems)),
             ApplierResponse::Failed { reason, generation } => {
@@ -143,15 +148,11 @@ impl Applier {
 
     /// Mapped clients, as the kernel treats them.
     pub fn proxy(&self) -> Result<ProxyStatus, Trouble> {
-        match self.ask(&ApplierRequest::Proxy)? {
+        // A page must not hang on an applier that does.
+        match self.ask_within(&ApplierRequest::Proxy, Duration::from_secs(2))? {
             ApplierResponse::Proxy(status) => Ok(status),
             other => Err(unexpected(&other)),
         }
-    }
-
-    fn exchange(&self, request: &ApplierRequest) -> io::Result<ApplierResponse> {
-        // An apply of 50,000 rules compiles, installs and reads back in seconds.
-        peer::exchange(&self.socket, request, Duration::from_secs(60))
     }
 }
 
