@@ -6,6 +6,7 @@ import threading
 import time
 
 import probes
+import walks_carried
 from people import ADMIN, PASSWORD, sideways, sign_in, violations
 from playwright.sync_api import expect
 
@@ -19,6 +20,11 @@ EVERY_PAGE = {
     "firewall-nat": "/firewall/nat",
     "firewall-sets": "/firewall/sets",
     "firewall-kernel": "/firewall/kernel",
+    "mappings": "/mappings",
+    "mapping-new": "/mappings/new",
+    "mapping-import": "/mappings/import",
+    "upstreams": "/upstreams",
+    "connections": "/connections",
     "policies": "/policies",
     "editor": "/policies/file?name=policy.yaml",
     "new": "/policies/new",
@@ -421,7 +427,7 @@ def without_applier(stage, browser):
     try:
         page.goto("/")
         expect(page.get_by_role("heading", name="The applier does not answer")).to_be_visible(timeout=10_000)
-        for path in ("/firewall", "/firewall/kernel", "/policies", "/history", "/drift", "/system"):
+        for path in ("/firewall", "/firewall/kernel", "/mappings", "/upstreams", "/connections", "/policies", "/history", "/drift", "/system"):
             page.goto(path)
             expect(page.locator(".side").get_by_text("applier not reachable")).to_be_visible()
             nothing_wrong(page, f"{path} without applier")
@@ -451,4 +457,4 @@ def flood(stage, stop):
         time.sleep(random.random())
 
 
-ALL = [set_up, first_pages, without_script, with_script, by_keyboard, every_page, on_trial, nobody_confirms, live, themes, roles, upload, records, without_applier]
+ALL = [set_up, first_pages, without_script, with_script, by_keyboard, every_page, on_trial, nobody_confirms, live, themes, roles, upload, records, *walks_carried.ALL, without_applier]

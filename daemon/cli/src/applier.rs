@@ -2,10 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use policy::messages::{ApplierRequest, ApplierResponse, BadMessage, Inbox, Principal, encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::trouble::Trouble;
 
@@ -16,11 +18,7 @@ pub struct Applier {
 
 impl Applier {
     pub fn ask(&self, request: &ApplierRequest) -> Result<ApplierResponse, Trouble> {
-        let unreachable = |error| Trouble::Unreachable(self.socket.clone(), error);
-        let request = encode(request).map_err(|error| Trouble::Usage(error.to_string()))?;
-        let mut stream = self.connect().map_err(unreachable)?;
-        stream.write_all(&request).map_err(unreachable)?;
-        match receive(&mut stream).map_err(unreachable)?.map_err(|error| Trouble::Garbled(error.to_string()))? {
+        match exchange("applier", &self.socket, request)? {
             ApplierResponse::Refused { reason, problems } if problems.is_empty() => Err(Trouble::Refused(reason)),
             ApplierResponse::Refused { problems, .. } => Err(Trouble::Problems(problems)),
             ApplierResponse::Failed { reason, generation } => Err(Trouble::WentBack { reason, generation }),
@@ -32,17 +30,26 @@ impl Applier {
         let text = format!("{answer:?}");
         Trouble::Garbled(text.chars().take(200).collect())
     }
-
-    fn connect(&self) -> io::Result<UnixStream> {
-        let stream = UnixStream::connect(&self.socket)?;
-        // An apply compiles, installs and reads back; a minute is hundreds of times what it needs.
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-        Ok(stream)
-    }
 }
 
-fn receive(stream: &mut UnixStream) -> io::Result<Result<ApplierResponse, BadMessage>> {
+/// `who` is for the words of trouble.
+pub fn exchange<Answer: DeserializeOwned>(who: &'static str, socket: &Path, request: &impl Serialize) -> Result<Answer, Trouble> {
+    let unreachable = |error| Trouble::Unreachable(who, socket.to_owned(), error);
+    let request = encode(request).map_err(|error| Trouble::Usage(error.to_string()))?;
+    let mut stream = connect(socket).map_err(unreachable)?;
+    stream.write_all(&request).map_err(unreachable)?;
+    receive(&mut stream).map_err(unreachable)?.map_err(|error| Trouble::Garbled(error.to_string()))
+}
+
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(socket)?;
+    // An apply compiles, installs and reads back; a minute is hundreds of times what it needs.
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
+}
+
+fn receive<Answer: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<Result<Answer, BadMessage>> {
     let mut inbox = Inbox::default();
     let mut piece = [0; 64 << 10];
     loop {

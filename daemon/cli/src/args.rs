@@ -1,5 +1,6 @@
 //! What may stand on the command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand};
@@ -108,12 +109,97 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Mapped clients: who is let in, what is open, and the upstreams
+    #[command(subcommand)]
+    Proxy(Proxy),
+    /// Passwords that upstreams want; they go in and never come out
+    #[command(subcommand)]
+    Secret(Secret),
+    /// All mappings as one table
+    #[command(subcommand)]
+    Mappings(Mappings),
     /// Prints the policy text that the box runs, or a kept generation's
     Sources {
         generation: Option<u64>,
         /// Write the files into this folder, which must not exist yet
         #[arg(long, short, value_name = "FOLDER")]
         output: Option<PathBuf>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Proxy {
+    /// Every mapping with its way out and why it is blocked, every upstream with its last probe
+    Status {
+        #[arg(long)]
+        json: bool,
+    },
+    /// What mapped clients have open, those with the most bytes first
+    Flows {
+        /// Only of this mapping
+        #[arg(long, value_name = "NAME")]
+        mapping: Option<String>,
+        /// Only of this address
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<IpAddr>,
+        /// At most so many
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: u32,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ends one flow, or all of a client
+    #[command(group = clap::ArgGroup::new("which").required(true).args(["flow", "client"]))]
+    Close {
+        /// The number that `flows` shows
+        flow: Option<u64>,
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<IpAddr>,
+    },
+    /// Probes upstreams through themselves now and waits for the answers; all without a name
+    Probe {
+        #[arg(value_name = "UPSTREAM")]
+        upstreams: Vec<String>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Secret {
+    /// Keeps a secret, sealed; its value comes from standard input, or is asked for without showing it
+    Set { name: String },
+    /// Forgets it; mappings whose upstreams need it are blocked at once
+    Remove { name: String },
+}
+
+#[derive(Subcommand)]
+pub enum Mappings {
+    /// Prints the mappings of a policy as CSV, ready to be imported again
+    Export {
+        /// The running policy without one
+        #[arg(value_name = "PATH")]
+        paths: Vec<String>,
+    },
+    /// Puts the mappings of a CSV table into a policy and that on trial; with one bad line nothing happens
+    Import {
+        /// The table; - for standard input
+        #[arg(value_name = "FILE")]
+        table: PathBuf,
+        /// The policy to put them into; the running one otherwise
+        #[arg(long, value_name = "PATH")]
+        policy: Option<String>,
+        /// Write the policy into this folder, which must not exist yet, instead of applying it
+        #[arg(long, short, value_name = "FOLDER", conflicts_with_all = ["yes", "confirm_within", "json"])]
+        output: Option<PathBuf>,
+        /// Seconds until it goes back; the policy's confirmWithin otherwise
+        #[arg(long, value_name = "SECONDS")]
+        confirm_within: Option<u32>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
         #[arg(long)]
         json: bool,
     },

@@ -3,7 +3,9 @@
 //! ```text
 //! check, plan, diff, explain, schema, new      files only: no root, no box, nothing is changed
 //! apply, confirm, rollback, status, counters,  one connection to the applier's socket each
-//! sources
+//! sources, secret
+//! proxy                                        the forwarder's socket, and for status the applier's
+//! mappings                                     like plan; an import that is applied goes the way of apply
 //! ```
 //!
 //! It keeps no state, decides nothing and knows no kernel: what it shows comes from `policy`, what it changes is
@@ -13,6 +15,7 @@
 
 mod applier;
 mod args;
+mod forwarder;
 mod paint;
 mod sources;
 mod trouble;

@@ -78,7 +78,7 @@ fn name(file: &Path) -> Result<String, Trouble> {
 }
 
 /// Never more than one message to the applier could carry, so that /dev/zero is a problem and not the end of memory.
-fn text(file: &Path, from: impl Read) -> Result<String, Trouble> {
+pub fn text(file: &Path, from: impl Read) -> Result<String, Trouble> {
     let mut text = String::new();
     let read = from.take(u64::from(MAX_MESSAGE) + 1).read_to_string(&mut text).map_err(|e| Trouble::File(file.to_owned(), e))?;
     if read > MAX_MESSAGE as usize {

@@ -25,10 +25,10 @@ pub enum Trouble {
     #[error("went back to generation {generation}: {reason}")]
     WentBack { reason: String, generation: u64 },
     /// Exit 4: nobody answers.
-    #[error("cannot talk to the applier at {}", .0.display())]
-    Unreachable(PathBuf, #[source] std::io::Error),
+    #[error("cannot talk to the {0} at {path}", path = .1.display())]
+    Unreachable(&'static str, PathBuf, #[source] std::io::Error),
     /// Exit 4.
-    #[error("the applier answered something unexpected: {0}")]
+    #[error("the answer makes no sense: {0}")]
     Garbled(String),
     /// Exit 4: the output went nowhere.
     #[error("cannot write")]
@@ -42,7 +42,7 @@ Exit codes:
   1  the policy has problems; each is listed with file, line and remedy
   2  wrong usage, or a file cannot be read
   3  the box refused, or tried and went back; nothing has changed
-  4  the applier cannot be reached or answered nonsense
+  4  the applier or the forwarder cannot be reached or answered nonsense
 
 Where PATH is asked for: a file, a folder of *.yaml and *.yml files, - for standard input,
 @running for what the box runs, or @7 for generation 7 as the box keeps it.";

@@ -1,12 +1,17 @@
-//! What people read when the applier answers: a listener plays its part with the real messages.
+//! What people read when the applier and the forwarder answer: a listener plays its part with the real messages.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use policy::messages::forwarder::{Flow, ForwarderRequest, ForwarderResponse, ForwarderStatus, Health, HealthStatus, MappingState};
+use policy::messages::proxy::{Blocked, Effect, ProxyStatus};
 use policy::messages::{ApplierRequest, ApplierResponse, Inbox, Status, Trial, encode};
+use policy::name::Name;
 use policy::{Problems, Sources};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Runs `portcullis` against a box that gives these answers, one a connection; returns what it was asked as well.
 fn against(answers: Vec<ApplierResponse>, args: &[&str]) -> (Output, Vec<ApplierRequest>) {
@@ -17,7 +22,7 @@ fn against(answers: Vec<ApplierResponse>, args: &[&str]) -> (Output, Vec<Applier
     (output, applier.join().unwrap())
 }
 
-fn serve(listener: &UnixListener, answer: &ApplierResponse) -> ApplierRequest {
+fn serve<Request: DeserializeOwned>(listener: &UnixListener, answer: &impl Serialize) -> Request {
     let (mut stream, _) = listener.accept().unwrap();
     let mut inbox = Inbox::default();
     let mut piece = [0; 4096];
@@ -149,4 +154,154 @@ fn without_anyone_to_ask_and_without_yes_nothing_is_applied() {
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output.stderr).contains("--yes"));
     assert!(!asked.iter().any(|request| matches!(request, ApplierRequest::Apply { .. })));
+}
+
+/// Against a box whose forwarder answers as well; what it was asked comes back.
+fn with_forwarder(applier: Vec<ApplierResponse>, forwarder: ForwarderResponse, args: &[&str]) -> (Output, ForwarderRequest) {
+    let run_dir = tempfile::tempdir().unwrap();
+    let appliers = UnixListener::bind(run_dir.path().join("applier.sock")).unwrap();
+    let forwarders = UnixListener::bind(run_dir.path().join("forwarder.sock")).unwrap();
+    thread::spawn(move || applier.iter().for_each(|answer| drop(serve::<ApplierRequest>(&appliers, answer))));
+    let asked = thread::spawn(move || serve::<ForwarderRequest>(&forwarders, &forwarder));
+    let output = Command::new(env!("CARGO_BIN_EXE_portcullis")).arg("--run-dir").arg(run_dir.path()).args(args).output().unwrap();
+    (output, asked.join().unwrap())
+}
+
+fn name(text: &str) -> Name {
+    Name::try_from(text).unwrap()
+}
+
+fn carried() -> ApplierResponse {
+    let effect = |blocked: Option<Blocked>| Effect {
+        permitted: blocked.is_none(),
+        blocked,
+        since: 0,
+        state: Some(MappingState::Up { upstream: name("berlin") }),
+        today: 0,
+        this_month: 0,
+        daily: None,
+        monthly: None,
+    };
+    ApplierResponse::Proxy(ProxyStatus {
+        forwarder_connected: true,
+        mappings: [(name("anna"), effect(None)), (name("tv"), effect(Some(Blocked::SecretMissing { name: "oslo-password".to_owned() })))]
+            .into(),
+        upstreams: [(name("berlin"), health())].into(),
+        secrets_missing: vec!["oslo-password".to_owned()],
+        ..ProxyStatus::default()
+    })
+}
+
+fn health() -> Health {
+    let exit = Some("198.51.100.77".parse().unwrap());
+    Health { at: 0, status: HealthStatus::Healthy, latency_us: Some(34_200), exit, why: None }
+}
+
+#[test]
+fn proxy_status_says_who_is_let_in_and_why_the_others_are_not() {
+    let status = ForwarderStatus { flows: 3, descriptors: 9, descriptors_max: 20_000, ..ForwarderStatus::default() };
+    let (output, asked) = with_forwarder(vec![carried()], ForwarderResponse::Status(status), &["proxy", "status"]);
+    let said = said(&output.stdout);
+    assert_eq!((output.status.code(), asked), (Some(0), ForwarderRequest::Status), "{said}");
+    for line in [
+        "forwarder  3 flows, 9 of 20000 descriptors",
+        "secret     oslo-password is not set",
+        "mapping    anna    let in by berlin",
+        "mapping    tv      blocked: the secret oslo-password is not set",
+        "upstream   berlin  healthy, 34.2 ms, exit 198.51.100.77",
+    ] {
+        assert!(said.lines().any(|found| found == line), "{line} is missing from\n{said}");
+    }
+}
+
+#[test]
+fn a_forwarder_that_is_gone_is_part_of_the_status_and_trouble_for_everything_else() {
+    let gone = ApplierResponse::Proxy(ProxyStatus::default());
+    let (output, _) = against(vec![gone], &["proxy", "status"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(said(&output.stdout).contains("not linked: every mapped client is blocked"));
+    let (output, _) = against(vec![], &["proxy", "flows"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(said(&output.stderr).contains("cannot talk to the forwarder at"), "{}", said(&output.stderr));
+}
+
+#[test]
+fn flows_are_shown_as_asked_for_and_closed_by_number() {
+    let flow = Flow {
+        id: 7,
+        mapping: name("anna"),
+        upstream: name("berlin"),
+        protocol: "tcp".to_owned(),
+        client: "[fd00:2::10]:50122".parse().unwrap(),
+        destination: "203.0.113.80:443".parse().unwrap(),
+        began: 0,
+        up_bytes: 12,
+        down_bytes: 3456,
+    };
+    let args = ["proxy", "flows", "--mapping", "anna", "--client", "fd00:2::10", "--limit", "5"];
+    let (output, asked) = with_forwarder(vec![], ForwarderResponse::Flows { flows: vec![flow], total: 9 }, &args);
+    let client = Some("fd00:2::10".parse().unwrap());
+    assert_eq!(asked, ForwarderRequest::Flows { mapping: Some(name("anna")), client, limit: 5 });
+    let text = said(&output.stdout);
+    assert!(text.contains("7     anna     berlin    tcp   [fd00:2::10]:50122  203.0.113.80:443  12  3456"), "{text}");
+    assert!(text.ends_with("1 of 9 flows\n"), "{text}");
+
+    let (output, asked) = with_forwarder(vec![], ForwarderResponse::Closed { flows: 1 }, &["proxy", "close", "7"]);
+    assert_eq!((output.status.code(), asked), (Some(0), ForwarderRequest::Close { flow: Some(7), client: None }));
+    let (output, _) = with_forwarder(vec![], ForwarderResponse::Closed { flows: 0 }, &["proxy", "close", "--client", "192.168.2.10"]);
+    assert_eq!(output.status.code(), Some(3), "nothing was open");
+}
+
+#[test]
+fn a_probe_tells_latency_and_exit() {
+    let probed = ForwarderResponse::Probed { health: [(name("berlin"), health())].into() };
+    let (output, asked) = with_forwarder(vec![], probed, &["proxy", "probe", "berlin"]);
+    assert_eq!(asked, ForwarderRequest::Probe { upstreams: vec![name("berlin")] });
+    assert_eq!(said(&output.stdout), "berlin  healthy, 34.2 ms, exit 198.51.100.77\n");
+}
+
+/// With this on standard input.
+fn told(input: &str, answers: Vec<ApplierResponse>, args: &[&str]) -> (Output, Vec<ApplierRequest>) {
+    let run_dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(run_dir.path().join("applier.sock")).unwrap();
+    let applier = thread::spawn(move || answers.iter().map(|answer| serve(&listener, answer)).collect());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .arg("--run-dir")
+        .arg(run_dir.path())
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    (child.wait_with_output().unwrap(), applier.join().unwrap())
+}
+
+#[test]
+fn a_secret_is_read_from_standard_input_and_never_said() {
+    let (output, asked) = told("hush hush\n", vec![ApplierResponse::Done], &["secret", "set", "berlin-password"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+    assert!(matches!(&asked[0], ApplierRequest::SetSecret { name, value, .. } if name == "berlin-password" && value == "hush hush"));
+    assert_eq!(said(&output.stdout), "the secret berlin-password is set\n");
+    let (_, asked) = told("", vec![ApplierResponse::Done], &["secret", "remove", "berlin-password"]);
+    assert!(matches!(&asked[0], ApplierRequest::SetSecret { value, .. } if value.is_empty()));
+    for empty in ["", "\n", "two\nlines\n"] {
+        let (output, asked) = told(empty, vec![], &["secret", "set", "berlin-password"]);
+        assert_eq!((output.status.code(), asked.len()), (Some(2), 0), "{empty:?} is no secret");
+    }
+}
+
+#[test]
+fn an_imported_table_goes_the_way_of_every_change() {
+    let policy = include_str!("../cases/mappings_export_is_a_table/policy.yaml");
+    let running_text = || ApplierResponse::Sources { generation: 7, sources: Sources::single("policy.yaml", policy) };
+    let on_trial = ApplierResponse::OnTrial { generation: 8, deadline: 61_000, phases: [("install".to_owned(), 12)].into() };
+    let answers = vec![running_text(), running(), running_text(), on_trial, running()];
+    let table = "name,clients,upstream\neva,192.168.2.91 fd00:2::91,berlin\n";
+    let (output, asked) = told(table, answers, &["mappings", "import", "-", "--yes"]);
+    let said = said(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("1 mappings added, 0 changed, 0 as they were\n") && said.contains("portcullis confirm 8"), "{said}");
+    assert!(matches!(&asked[3], ApplierRequest::Apply { sources, .. } if sources.0["policy.yaml"].contains("eva")));
 }

@@ -8,10 +8,10 @@ use crate::{Trouble, csrf, jwt, login, session, user};
 /// The whole table, written out once more by hand: a change of `Role::may` must be wanted twice.
 #[test]
 fn the_matrix_of_roles_and_actions() {
-    use Action::{Apply, Audit, Edit, ManageUsers, RotateKeys, UseOwnAccount, View, ViewUsers};
+    use Action::{Apply, Audit, Edit, ManageUsers, Operate, RotateKeys, UseOwnAccount, View, ViewUsers};
     let granted: [(Role, &[Action]); 4] = [
-        (Role::Admin, &[View, UseOwnAccount, Edit, Apply, ViewUsers, ManageUsers, Audit, RotateKeys]),
-        (Role::Operator, &[View, UseOwnAccount, Edit, Apply]),
+        (Role::Admin, &[View, UseOwnAccount, Edit, Apply, Operate, ViewUsers, ManageUsers, Audit, RotateKeys]),
+        (Role::Operator, &[View, UseOwnAccount, Edit, Apply, Operate]),
         (Role::Viewer, &[View, UseOwnAccount]),
         (Role::Auditor, &[View, UseOwnAccount, ViewUsers, Audit]),
     ];

@@ -1,14 +1,15 @@
 //! The other end of the applier's socket, and what it last said of itself.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use policy::Sources;
-use policy::messages::{ApplierRequest, ApplierResponse, Counters, Inbox, Principal, Status, encode};
+use policy::messages::proxy::ProxyStatus;
+use policy::messages::{ApplierRequest, ApplierResponse, Counters, Principal, Status};
 
+use crate::peer;
 use crate::traffic::Traffic;
 use crate::trouble::Trouble;
 
@@ -108,7 +109,12 @@ impl Applier {
 
     /// One request and its answer. `Refused` and `Failed` come back as trouble.
     pub fn ask(&self, request: &ApplierRequest) -> Result<ApplierResponse, Trouble> {
-        match self.exchange(request).map_err(|error| Trouble::ApplierAway(error.to_string()))? {
+        // An apply of 50,000 rules compiles, installs, reads back and probes in seconds.
+        self.ask_within(request, Duration::from_secs(60))
+    }
+
+    fn ask_within(&self, request: &ApplierRequest, patience: Duration) -> Result<ApplierResponse, Trouble> {
+        match peer::exchange(&self.socket, request, patience).map_err(|error: io::Error| Trouble::ApplierAway(error.to_string()))? {
             ApplierResponse::Refused { reason, problems } if problems.is_empty() => Err(Trouble::Refused(reason)),
             ApplierResponse::Refused { problems, .. } => Err(Trouble::Policy(problems)),
             ApplierResponse::Failed { reason, generation } => {
@@ -140,22 +146,12 @@ impl Applier {
         }
     }
 
-    fn exchange(&self, request: &ApplierRequest) -> io::Result<ApplierResponse> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        // An apply of 50,000 rules compiles, installs and reads back in seconds.
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(&encode(request).map_err(io::Error::other)?)?;
-        let mut inbox = Inbox::default();
-        let mut piece = vec![0; 64 << 10];
-        loop {
-            if let Some(answer) = inbox.take().map_err(io::Error::other)? {
-                return Ok(answer);
-            }
-            match stream.read(&mut piece)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                length => inbox.push(&piece[..length]),
-            }
+    /// Mapped clients, as the kernel treats them.
+    pub fn proxy(&self) -> Result<ProxyStatus, Trouble> {
+        // A page must not hang on an applier that does.
+        match self.ask_within(&ApplierRequest::Proxy, Duration::from_secs(2))? {
+            ApplierResponse::Proxy(status) => Ok(status),
+            other => Err(unexpected(&other)),
         }
     }
 }

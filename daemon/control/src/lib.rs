@@ -3,7 +3,8 @@
 //! ```text
 //! HAProxy ──unix──▶ http ──▶ authorize ──▶ pages | api ──▶ revisions, users, audit ──▶ config.db
 //!                                                  │
-//!                                                  └──▶ applier (unix) : status, apply, confirm, go back
+//!                                                  ├──▶ applier (unix) : status, apply, confirm, go back, secrets
+//!                                                  └──▶ forwarder (unix) : upstreams, flows, close, probe
 //! policy folder ──inotify──▶ hot_reload ──▶ a revision that waits, or goes on trial
 //! ```
 //!
@@ -20,19 +21,24 @@ pub mod api_key;
 pub mod applier;
 pub mod assets;
 pub mod audit;
+pub mod bulk;
 pub mod candidate;
+pub mod carried;
 pub mod certificate;
 pub mod csrf;
 pub mod db;
 pub mod flags;
 pub mod flash;
+pub mod forwarder;
 pub mod hot_reload;
 pub mod http;
 pub mod judgement;
 pub mod jwt;
 pub mod login;
+pub mod metrics;
 pub mod pages;
 pub mod password;
+pub mod peer;
 pub mod render;
 pub mod revision;
 pub mod role;

@@ -32,6 +32,8 @@ pub enum Action {
     Edit,
     /// Apply, confirm, go back, look for drift.
     Apply,
+    /// Set secrets, end flows of clients, probe upstreams.
+    Operate,
     ViewUsers,
     /// Create, change, disable and remove users; others' sessions and keys.
     ManageUsers,
@@ -61,6 +63,7 @@ impl Role {
             Action::UseOwnAccount => &[Admin, Operator, Viewer, Auditor],
             Action::Edit => &[Admin, Operator],
             Action::Apply => &[Admin, Operator],
+            Action::Operate => &[Admin, Operator],
             Action::ViewUsers => &[Admin, Auditor],
             Action::ManageUsers => &[Admin],
             Action::Audit => &[Admin, Auditor],
@@ -71,11 +74,12 @@ impl Role {
 }
 
 impl Action {
-    pub const ALL: [Action; 8] = [
+    pub const ALL: [Action; 9] = [
         Action::View,
         Action::UseOwnAccount,
         Action::Edit,
         Action::Apply,
+        Action::Operate,
         Action::ViewUsers,
         Action::ManageUsers,
         Action::Audit,
@@ -88,6 +92,7 @@ impl Action {
             Action::UseOwnAccount => "use-own-account",
             Action::Edit => "edit",
             Action::Apply => "apply",
+            Action::Operate => "operate",
             Action::ViewUsers => "view-users",
             Action::ManageUsers => "manage-users",
             Action::Audit => "audit",
@@ -101,6 +106,7 @@ impl Action {
             Action::UseOwnAccount => "use an account",
             Action::Edit => "change the policy",
             Action::Apply => "apply, confirm or take back a policy",
+            Action::Operate => "set secrets, end flows or probe upstreams",
             Action::ViewUsers => "see the users",
             Action::ManageUsers => "manage users",
             Action::Audit => "read the audit log",

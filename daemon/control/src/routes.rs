@@ -2,10 +2,10 @@
 
 use crate::http::{Access, Method, Response, Route, Router, Visit};
 use crate::trouble::Trouble;
-use crate::{api, assets, pages};
+use crate::{api, assets, metrics, pages};
 
 pub fn router() -> Router {
-    let routes = HEALTH.iter().chain(assets::ROUTES).copied().chain(pages::routes()).chain(api::routes());
+    let routes = HEALTH.iter().chain(assets::ROUTES).chain(metrics::ROUTES).copied().chain(pages::routes()).chain(api::routes());
     Router::new(routes, Some(pages::error_page))
 }
 

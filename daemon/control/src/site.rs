@@ -5,7 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::actor::Actor;
 use crate::applier::Applier;
+use crate::carried::Carrying;
 use crate::db::{Db, DbError};
+use crate::forwarder::Forwarder;
 use crate::http::{Access, Buckets, Request};
 use crate::judgement::Judgements;
 use crate::password::Hasher;
@@ -18,6 +20,8 @@ pub struct Site {
     pub settings: Settings,
     pub db: Db,
     pub applier: Applier,
+    pub forwarder: Forwarder,
+    pub carried: Carrying,
     pub templates: Templates,
     pub ticks: Ticks,
     pub hasher: Hasher,
@@ -61,6 +65,8 @@ impl Site {
         let site = Site {
             db,
             applier: Applier::new(applier_socket),
+            forwarder: Forwarder::new(settings.run_dir.join("forwarder.sock")),
+            carried: Carrying::default(),
             templates: Templates::new()?,
             ticks: Ticks::default(),
             hasher: Hasher::start().map_err(OpenError::Hasher)?,

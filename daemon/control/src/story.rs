@@ -10,13 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use policy::messages::forwarder::{Flow, ForwarderRequest, ForwarderResponse, ForwarderStatus};
+use policy::messages::proxy::ProxyStatus;
 use policy::messages::{ApplierRequest, ApplierResponse, Counters, Event, Generation, Inbox, Status, Trial, encode};
 use policy::{Problems, Sources};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::actor::{Actor, Via};
 use crate::http::{Client, Method, Request, Response, Router};
+use crate::pages::sample;
 use crate::role::Role;
 use crate::site::{Settings, Site};
 use crate::{api_key, csrf, login, routes, session, user};
@@ -30,6 +35,7 @@ pub struct Story {
     pub router: Router,
     pub clock: Arc<AtomicU64>,
     pub box_: Arc<Mutex<FakeBox>>,
+    pub forwarder: Arc<Mutex<FakeForwarder>>,
     pub folder: TempDir,
     keys: BTreeMap<Role, String>,
 }
@@ -47,14 +53,16 @@ impl Story {
         let clock = Arc::new(AtomicU64::new(START));
         let box_ = Arc::new(Mutex::new(FakeBox::new(clock.clone())));
         let socket = folder.path().join("applier.sock");
-        listen(&socket, box_.clone());
+        let forwarder = Arc::new(Mutex::new(FakeForwarder::default()));
+        listen(&socket, box_.clone(), |box_, request| (!box_.dead).then(|| box_.handle(request)));
+        listen(&folder.path().join("forwarder.sock"), forwarder.clone(), FakeForwarder::handle);
         let settings = Settings { run_dir: folder.path().to_owned(), state_dir: folder.path().to_owned(), policy_dir: None };
         let (mut site, opened) = Site::open(settings, socket).unwrap();
         opened.unwrap();
         let hands = clock.clone();
         site.clock = Box::new(move || hands.load(Ordering::SeqCst));
         site.applier.poll(site.now());
-        Story { site, router: routes::router(), clock, box_, folder, keys: BTreeMap::new() }
+        Story { site, router: routes::router(), clock, box_, forwarder, folder, keys: BTreeMap::new() }
     }
 
     /// With one user and one API key for each role, called as the role.
@@ -78,6 +86,18 @@ impl Story {
     /// Someone whose connection was accepted just now.
     pub fn client(&self) -> Client {
         Client { address: Some(IpAddr::from([192, 0, 2, 7])), connected_at: Some(self.clock.load(Ordering::SeqCst)) }
+    }
+
+    /// A box that carries clients: the policy, what applier and forwarder say of it, and two flows.
+    pub fn carrying(&self) {
+        {
+            let mut box_ = self.box_.lock().unwrap();
+            box_.install(sample::carried_policy(), "console");
+            box_.proxy = Some(sample::proxy_status());
+        }
+        *self.forwarder.lock().unwrap() = FakeForwarder { status: Some(sample::forwarder_status()), flows: sample::flows() };
+        self.poll();
+        self.site.carried.forget();
     }
 
     pub fn later(&self, seconds: u64) {
@@ -167,11 +187,25 @@ pub struct FakeBox {
     pub dead: bool,
     /// Fails the next apply with this reason.
     pub fail_next: Option<String>,
+    /// What it says of mapped clients; without one it carries none.
+    pub proxy: Option<ProxyStatus>,
+    /// By name, as somebody set them.
+    pub secrets: BTreeMap<String, String>,
 }
 
 impl FakeBox {
     fn new(clock: Arc<AtomicU64>) -> Self {
-        FakeBox { clock, generations: BTreeMap::new(), running: None, trial: None, last_event: None, dead: false, fail_next: None }
+        FakeBox {
+            clock,
+            generations: BTreeMap::new(),
+            running: None,
+            trial: None,
+            last_event: None,
+            dead: false,
+            fail_next: None,
+            proxy: None,
+            secrets: BTreeMap::new(),
+        }
     }
 
     /// As someone at the console would.
@@ -262,33 +296,84 @@ impl FakeBox {
             ApplierRequest::Counters => ApplierResponse::Counters(Counters { at: self.now(), ..Counters::default() }),
             ApplierRequest::KernelRuleset => ApplierResponse::KernelRuleset { text: "table inet portcullis {\n}\n".to_owned() },
             ApplierRequest::CheckDrift => ApplierResponse::Drift { findings: Vec::new() },
-            ApplierRequest::Proxy | ApplierRequest::SetSecret { .. } | ApplierRequest::ProbeUpstreams { .. } => {
-                refused("no clients are carried")
+            ApplierRequest::Proxy => {
+                let known = self.proxy.clone().unwrap_or_default();
+                let secrets = self.secrets.keys().cloned().collect();
+                let missing = known.secrets_missing.iter().filter(|name| !self.secrets.contains_key(*name)).cloned().collect();
+                ApplierResponse::Proxy(ProxyStatus { now: self.now(), secrets, secrets_missing: missing, ..known })
             }
+            ApplierRequest::SetSecret { name, value, .. } => {
+                if value.is_empty() {
+                    self.secrets.remove(&name);
+                } else {
+                    self.secrets.insert(name, value);
+                }
+                ApplierResponse::Done
+            }
+            ApplierRequest::ProbeUpstreams { .. } => ApplierResponse::Done,
         }
     }
 }
 
-fn listen(socket: &Path, box_: Arc<Mutex<FakeBox>>) {
+/// A forwarder that carries nothing: the real one works on sockets that only a privileged applier can hand to it. It keeps what the
+/// socket promises (filters, limits, refusals) over flows that a test made up.
+#[derive(Debug, Default)]
+pub struct FakeForwarder {
+    /// None: nobody answers.
+    pub status: Option<ForwarderStatus>,
+    pub flows: Vec<Flow>,
+}
+
+impl FakeForwarder {
+    fn handle(&mut self, request: ForwarderRequest) -> Option<ForwarderResponse> {
+        let status = self.status.as_ref()?;
+        let of = |flow: &Flow, wanted: Option<IpAddr>| wanted.is_none_or(|client| client == flow.client.ip());
+        Some(match request {
+            ForwarderRequest::Status => ForwarderResponse::Status(status.clone()),
+            ForwarderRequest::Flows { mapping, client, limit } => {
+                let wanted = |flow: &&Flow| mapping.as_ref().is_none_or(|mapping| *mapping == flow.mapping) && of(flow, client);
+                let all: Vec<Flow> = self.flows.iter().filter(wanted).cloned().collect();
+                let total = all.len() as u64;
+                ForwarderResponse::Flows { flows: all.into_iter().take(limit as usize).collect(), total }
+            }
+            ForwarderRequest::Close { flow, client } => {
+                let before = self.flows.len();
+                self.flows.retain(|open| flow.is_some_and(|id| id != open.id) || (flow.is_none() && !of(open, client)));
+                ForwarderResponse::Closed { flows: (before - self.flows.len()) as u64 }
+            }
+            ForwarderRequest::Probe { upstreams } => match upstreams.iter().find(|name| !status.upstreams.contains_key(*name)) {
+                Some(stranger) => ForwarderResponse::Refused { reason: format!("there is no upstream {stranger}") },
+                None => {
+                    let wanted = status.upstreams.iter().filter(|(name, _)| upstreams.is_empty() || upstreams.contains(name));
+                    ForwarderResponse::Probed { health: wanted.map(|(name, upstream)| (name.clone(), upstream.health.clone())).collect() }
+                }
+            },
+        })
+    }
+}
+
+/// `handle` answers; None hangs up without a word.
+fn listen<S, Q, A>(socket: &Path, state: Arc<Mutex<S>>, handle: fn(&mut S, Q) -> Option<A>)
+where
+    S: Send + 'static,
+    Q: DeserializeOwned + 'static,
+    A: Serialize + 'static,
+{
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (stream, box_) = (stream.unwrap(), box_.clone());
-            thread::spawn(move || converse(stream, &box_));
+            let (stream, state) = (stream.unwrap(), state.clone());
+            thread::spawn(move || converse(stream, &state, handle));
         }
     });
 }
 
-fn converse(mut stream: UnixStream, box_: &Mutex<FakeBox>) {
+fn converse<S, Q: DeserializeOwned, A: Serialize>(mut stream: UnixStream, state: &Mutex<S>, handle: fn(&mut S, Q) -> Option<A>) {
     let (mut inbox, mut piece) = (Inbox::default(), [0; 4096]);
     while let Ok(length @ 1..) = stream.read(&mut piece) {
         inbox.push(&piece[..length]);
         while let Ok(Some(request)) = inbox.take() {
-            let mut box_ = box_.lock().unwrap();
-            if box_.dead {
-                return;
-            }
-            let answer = box_.handle(request);
+            let Some(answer) = handle(&mut state.lock().unwrap(), request) else { return };
             stream.write_all(&encode(&answer).unwrap()).unwrap();
         }
     }

@@ -45,6 +45,10 @@ pub enum Trouble {
     #[error("the applier does not answer ({0}): the box keeps its last confirmed policy, but nothing can be changed until it is back")]
     ApplierAway(String),
     #[error(
+        "the forwarder does not answer ({0}): the applier lets no mapped client in without it, so nothing leaks and nothing is carried until it is back"
+    )]
+    ForwarderAway(String),
+    #[error(
         "config.db cannot be used ({0}): the box keeps running on what the applier holds; see the log, then restore a backup of config.db or free space"
     )]
     Storage(#[from] rusqlite::Error),
@@ -82,7 +86,7 @@ impl Trouble {
             Trouble::TooMany { .. } => 429,
             Trouble::TooLarge(_) => 413,
             Trouble::WentBack(_) => 502,
-            Trouble::ApplierAway(_) | Trouble::Storage(_) => 503,
+            Trouble::ApplierAway(_) | Trouble::ForwarderAway(_) | Trouble::Storage(_) => 503,
             Trouble::Internal(_) => 500,
         }
     }
@@ -104,6 +108,7 @@ impl Trouble {
             Trouble::Refused(_) => "refused",
             Trouble::WentBack(_) => "went-back",
             Trouble::ApplierAway(_) => "applier-away",
+            Trouble::ForwarderAway(_) => "forwarder-away",
             Trouble::Storage(_) => "storage",
             Trouble::Internal(_) => "internal",
         }
@@ -125,6 +130,7 @@ impl Trouble {
             Trouble::Refused(_) => "The applier refused",
             Trouble::WentBack(_) => "The change failed and the box went back",
             Trouble::ApplierAway(_) => "The applier does not answer",
+            Trouble::ForwarderAway(_) => "The forwarder does not answer",
             Trouble::Storage(_) => "The database cannot be used",
             Trouble::Internal(_) => "Something went wrong in Portcullis",
         }

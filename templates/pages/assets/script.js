@@ -54,6 +54,14 @@ if (source) {
       const points = figures[line.dataset.points];
       if (points !== undefined) line.setAttribute("points", points);
     }
+    for (const line of document.querySelectorAll("[data-path]")) {
+      const path = figures[line.dataset.path];
+      if (path !== undefined) line.setAttribute("d", path);
+    }
+    for (const badge of document.querySelectorAll("[data-tone-of]")) {
+      const tone = figures[badge.dataset.toneOf];
+      if (tone !== undefined) badge.dataset.tone = tone;
+    }
     for (const bar of document.querySelectorAll("[data-width]")) {
       const width = figures[bar.dataset.width];
       if (width !== undefined) bar.setAttribute("width", width);

@@ -11,7 +11,10 @@ use crate::trouble::Trouble;
 use crate::{paint, sources};
 
 pub fn run(paths: &[String], confirm_within: Option<u32>, yes: bool, json: bool, applier: &Applier) -> Result<(), Trouble> {
-    let sources = sources::gather(paths, applier)?;
+    put_on_trial(sources::gather(paths, applier)?, confirm_within, yes, json, applier)
+}
+
+pub fn put_on_trial(sources: Sources, confirm_within: Option<u32>, yes: bool, json: bool, applier: &Applier) -> Result<(), Trouble> {
     let judged = judge(&sources).map_err(Trouble::Problems)?;
     if !json {
         show(&sources, &judged, applier)?;

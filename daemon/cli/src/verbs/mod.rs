@@ -5,8 +5,11 @@ mod check;
 mod counters;
 mod diff;
 mod explain;
+mod mappings;
 mod new;
 mod plan;
+mod proxy;
+mod secret;
 mod sources;
 mod status;
 mod trial;
@@ -18,11 +21,14 @@ use serde::Serialize;
 
 use crate::applier::Applier;
 use crate::args::{Args, Command};
+use crate::forwarder::Forwarder;
 use crate::trouble::Trouble;
 
 pub fn run(args: Args) -> Result<(), Trouble> {
     let run_dir = args.run_dir.or_else(|| std::env::var_os("PORTCULLIS_RUN_DIR").map(PathBuf::from));
-    let applier = Applier { socket: run_dir.unwrap_or_else(|| PathBuf::from("/run/portcullis")).join("applier.sock") };
+    let run_dir = run_dir.unwrap_or_else(|| PathBuf::from("/run/portcullis"));
+    let applier = Applier { socket: run_dir.join("applier.sock") };
+    let forwarder = Forwarder { socket: run_dir.join("forwarder.sock") };
     match args.command {
         Command::Check { paths, json } => check::run(&paths, json, &applier),
         Command::Plan { paths, digest, ruleset } => plan::run(&paths, digest, ruleset, &applier),
@@ -35,6 +41,9 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         Command::Rollback { generation, json } => trial::roll_back(generation, json, &applier),
         Command::Status { compare, json } => status::run(compare, json, &applier),
         Command::Counters { json } => counters::run(json, &applier),
+        Command::Proxy(verb) => proxy::run(verb, &applier, &forwarder),
+        Command::Secret(verb) => secret::run(verb, &applier),
+        Command::Mappings(verb) => mappings::run(verb, &applier),
         Command::Sources { generation, output, json } => sources::run(generation, output, json, &applier),
     }
 }

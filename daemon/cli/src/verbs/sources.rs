@@ -17,7 +17,10 @@ pub fn run(generation: Option<u64>, output: Option<PathBuf>, json: bool, applier
         other => return Err(Applier::unexpected(other)),
     };
     match output {
-        Some(folder) => write(&folder, generation, &sources),
+        Some(folder) => {
+            write(&folder, &sources)?;
+            say(format!("generation {generation}: {} files in {}", sources.0.len(), folder.display()))
+        }
         None if json => say_json(&sources),
         None => print(&sources),
     }
@@ -28,7 +31,7 @@ fn print(sources: &Sources) -> Result<(), Trouble> {
     sources.0.iter().try_for_each(|(name, text)| say(format!("{}\n{text}", paint.faint(&format!("# {name}")))))
 }
 
-fn write(folder: &Path, generation: u64, sources: &Sources) -> Result<(), Trouble> {
+pub fn write(folder: &Path, sources: &Sources) -> Result<(), Trouble> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| Trouble::File(path, error)
@@ -43,5 +46,5 @@ fn write(folder: &Path, generation: u64, sources: &Sources) -> Result<(), Troubl
         let file = folder.join(name);
         fs::write(&file, text).map_err(failed(&file))?;
     }
-    say(format!("generation {generation}: {} files in {}", sources.0.len(), folder.display()))
+    Ok(())
 }

@@ -7,7 +7,9 @@ mod account;
 mod audit;
 mod box_state;
 mod candidate;
+mod mappings;
 mod openapi;
+mod proxy;
 mod resources;
 mod revisions;
 mod schemas;
@@ -44,6 +46,8 @@ pub struct Parameter {
 pub enum Answer {
     /// Status and the name of a schema.
     Json(u16, &'static str),
+    /// A file with this content type.
+    File(&'static str),
     /// 204.
     Nothing,
 }
@@ -54,6 +58,8 @@ pub fn operations() -> impl Iterator<Item = &'static Operation> {
         account::OPERATIONS,
         users::OPERATIONS,
         box_state::OPERATIONS,
+        proxy::OPERATIONS,
+        mappings::OPERATIONS,
         candidate::OPERATIONS,
         resources::OPERATIONS,
         revisions::OPERATIONS,

@@ -64,6 +64,7 @@ fn describe(operation: &Operation) -> Value {
         Answer::Json(status, schema) => {
             (status, json!({ "description": "Done", "content": { "application/json": { "schema": reference(schema) } } }))
         }
+        Answer::File(kind) => (200, json!({ "description": "Done", "content": { kind: { "schema": { "type": "string" } } } })),
         Answer::Nothing => (204, json!({ "description": "Done" })),
     };
     let mut description = json!({

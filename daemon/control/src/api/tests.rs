@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Answer, Operation, openapi, operations, routes};
 use crate::http::{Access, Method};
+use crate::pages::sample;
 use crate::role::Role;
-use crate::story::{self, PASSWORD, Story};
+use crate::story::{self, FakeForwarder, PASSWORD, Story};
 
 const ZONE: &str = "apiVersion: portcullis/v1\nkind: Zone\nmetadata: { name: lab }\nspec: {}\n";
 
@@ -76,6 +77,16 @@ fn every_operation_answers_as_documented() {
         ("GET", "/starting-points", None),
         ("GET", "/schema", None),
         ("POST", "/explain", Some(json!({ "of": "running", "from": "mgmt:192.168.77.9", "to": "box", "service": "tcp/443" }))),
+        ("GET", "/proxy", None),
+        ("GET", "/proxy/mappings", None),
+        ("GET", "/proxy/upstreams", None),
+        ("GET", "/proxy/flows?mapping=anna&client=192.168.2.10&limit=5", None),
+        ("POST", "/proxy/close", Some(json!({ "flow": 7 }))),
+        ("POST", "/proxy/probe", Some(json!({ "upstreams": ["berlin"] }))),
+        ("PUT", "/secrets/berlin-password", Some(json!({ "value": "hush" }))),
+        ("GET", "/secrets", None),
+        ("DELETE", "/secrets/berlin-password", None),
+        ("GET", "/mappings.csv?of=running", None),
         ("GET", "/candidate", None),
         ("PUT", "/candidate", Some(json!({ "version": 0, "sources": { "junk.yaml": "kind: [" } }))),
         ("POST", "/candidate/take", Some(json!({ "version": 1, "startingPoint": "home" }))),
@@ -88,6 +99,7 @@ fn every_operation_answers_as_documented() {
         ("DELETE", "/candidate/resources/Zone/lab?version=6", None),
         ("PUT", "/candidate/files/more.yaml", Some(json!({ "version": 7, "text": "" }))),
         ("DELETE", "/candidate/files/more.yaml", None),
+        ("POST", "/candidate/mappings", Some(json!({ "version": 9, "csv": "name,clients,upstream\n" }))),
         ("GET", "/candidate/preview", None),
         ("POST", "/candidate/apply", Some(json!({ "digest": digest, "message": "rename", "confirmWithin": 30 }))),
         ("POST", "/trial/confirm", Some(json!({ "generation": 2 }))),
@@ -110,11 +122,16 @@ fn every_operation_answers_as_documented() {
         if target == "/trial/confirm" {
             story.later(1);
         }
+        if target == "/proxy" {
+            story.box_.lock().unwrap().proxy = Some(sample::proxy_status());
+            *story.forwarder.lock().unwrap() = FakeForwarder { status: Some(sample::forwarder_status()), flows: sample::flows() };
+        }
         if target == "/revisions/4/dismiss" {
             waiting_revision(&story);
         }
         let (status, answer) = story.api(Role::Admin, method, target, body);
         match operation.answer {
+            Answer::File(_) => assert_eq!(status, 200, "{method:?} {target}: {answer}"),
             Answer::Nothing => assert_eq!(status, 204, "{method:?} {target}: {answer}"),
             Answer::Json(expected, schema) => {
                 assert_eq!(status, expected, "{method:?} {target}: {answer:#}");
@@ -202,6 +219,86 @@ fn problems_name_the_field_and_the_remedy() {
     }
     let (status, stale) = story.api(Role::Admin, Method::Put, "/candidate", Some(json!({ "version": 77, "sources": {} })));
     assert_eq!(status, 409, "{stale}");
+}
+
+#[test]
+fn a_secret_goes_in_and_never_comes_out() {
+    const SECRET: &str = "hush-hush-4711";
+    let story = Story::with_people();
+    story.carrying();
+    let (status, _) = story.api(Role::Viewer, Method::Put, "/secrets/berlin-password", Some(json!({ "value": SECRET })));
+    assert_eq!(status, 403, "a viewer sets no secret");
+    assert_eq!(story.api(Role::Operator, Method::Get, "/secrets", None).1, json!({ "set": [], "missing": ["berlin-password"] }));
+    let (status, _) = story.api(Role::Operator, Method::Put, "/secrets/berlin-password", Some(json!({ "value": SECRET })));
+    assert_eq!(status, 204);
+    assert_eq!(story.box_.lock().unwrap().secrets["berlin-password"], SECRET);
+    assert_eq!(story.api(Role::Viewer, Method::Get, "/secrets", None).1, json!({ "set": ["berlin-password"], "missing": [] }));
+    // Everything that can be read, and the database with the audit log.
+    for operation in operations().filter(|operation| operation.method == Method::Get && !operation.path.contains('{')) {
+        assert!(!story.api(Role::Admin, Method::Get, operation.path, None).1.to_string().contains(SECRET), "{}", operation.path);
+    }
+    for file in ["config.db", "config.db-wal"] {
+        let bytes = std::fs::read(story.folder.path().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "{file} holds the secret");
+    }
+    for (value, name) in [("", "berlin-password"), ("two\nlines", "berlin-password"), ("x", "Not A Name")] {
+        let name = crate::pages::ui::query(name);
+        let (status, problem) = story.api(Role::Operator, Method::Put, &format!("/secrets/{name}"), Some(json!({ "value": value })));
+        assert_eq!(status, 422, "{value:?} for {name}: {problem}");
+    }
+    assert_eq!(story.api(Role::Operator, Method::Delete, "/secrets/berlin-password", None).0, 204);
+    assert_eq!(story.api(Role::Operator, Method::Delete, "/secrets/berlin-password", None).0, 404);
+}
+
+#[test]
+fn flows_are_closed_one_by_one_or_by_client_and_it_is_written_down() {
+    let story = Story::with_people();
+    story.carrying();
+    let close = |role, body| story.api(role, Method::Post, "/proxy/close", Some(body));
+    assert_eq!(close(Role::Viewer, json!({ "flow": 7 })).0, 403);
+    assert_eq!(close(Role::Operator, json!({})).0, 422);
+    assert_eq!(close(Role::Operator, json!({ "flow": 7, "client": "192.168.2.10" })).0, 422, "one of them");
+    assert_eq!(close(Role::Operator, json!({ "client": "fd00:2::10" })).1, json!({ "flows": 1 }));
+    assert_eq!(close(Role::Operator, json!({ "flow": 7 })).1, json!({ "flows": 1 }));
+    assert_eq!(close(Role::Operator, json!({ "flow": 7 })).1, json!({ "flows": 0 }));
+    let (status, refused) = story.api(Role::Operator, Method::Post, "/proxy/probe", Some(json!({ "upstreams": ["nowhere"] })));
+    assert_eq!((status, refused["detail"].as_str()), (409, Some("there is no upstream nowhere")));
+    story.api(Role::Operator, Method::Post, "/proxy/probe", Some(json!({})));
+    let entries = story.api(Role::Admin, Method::Get, "/audit?action=proxy.", None).1;
+    let told: Vec<String> =
+        entries.as_array().unwrap().iter().map(|entry| format!("{} {}: {}", entry["action"], entry["subject"], entry["detail"])).collect();
+    assert_eq!(told[0], r#""proxy.probe" "all upstreams": "1 of 2 carry""#, "{told:#?}");
+    assert_eq!(told.last().unwrap(), r#""proxy.close" "client fd00:2::10": "1 flow(s) ended""#);
+}
+
+#[test]
+fn a_forwarder_or_an_applier_that_is_gone_is_said_and_no_figure_is_made_up() {
+    let story = Story::with_people();
+    story.carrying();
+    story.forwarder.lock().unwrap().status = None;
+    let (status, mappings) = story.api(Role::Viewer, Method::Get, "/proxy/mappings", None);
+    assert_eq!((status, &mappings[0]["name"], &mappings[0]["flows"]), (200, &json!("anna"), &Value::Null));
+    assert_valid(&mappings, "Mappings", "mappings without a forwarder");
+    let (status, problem) = story.api(Role::Viewer, Method::Get, "/proxy/flows", None);
+    assert_eq!((status, problem["type"].as_str()), (503, Some("urn:portcullis:problem:forwarder-away")));
+    story.box_.lock().unwrap().dead = true;
+    story.later(2);
+    let (_, proxy) = story.api(Role::Viewer, Method::Get, "/proxy", None);
+    assert_eq!(proxy, json!({ "connected": null, "permitted": null, "blocked": null, "forwarder": null }));
+    assert_eq!(story.api(Role::Viewer, Method::Get, "/proxy/mappings", None).0, 503);
+}
+
+#[test]
+fn metrics_are_for_everyone_with_a_key_and_for_nobody_else() {
+    let story = Story::with_people();
+    story.carrying();
+    let mut request = story.request(Method::Get, "/metrics");
+    assert_ne!(story.send(&request).status, 200);
+    request.headers.insert("authorization".to_owned(), format!("Bearer {}", story.key(Role::Viewer)));
+    let response = story.send(&request);
+    assert_eq!((response.status, response.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
+    let text = String::from_utf8(response.bytes().to_vec()).unwrap();
+    assert!(text.contains("portcullis_client_blocked{mapping=\"tv\",reason=\"daily-quota\"} 1\n"), "{text}");
 }
 
 fn waiting_revision(story: &Story) {

@@ -48,11 +48,14 @@ struct Row {
 const PER_PAGE: u32 = 50;
 
 /// The beginnings of actions, in people's words.
-const ACTIONS: [(&str, &str); 9] = [
+const ACTIONS: [(&str, &str); 12] = [
     ("", "everything"),
     ("policy.", "policies in effect"),
     ("candidate.", "the candidate"),
     ("revision.", "revisions"),
+    ("proxy.", "flows ended, upstreams probed"),
+    ("secret.", "secrets"),
+    ("mappings.", "imports of mappings"),
     ("login", "signing in"),
     ("user.", "users"),
     ("key.", "API keys"),

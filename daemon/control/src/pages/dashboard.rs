@@ -10,9 +10,11 @@ use serde::Serialize;
 use super::audit;
 use super::format::{self, Clock, Stamp};
 use super::gate::{self, Headline};
+use super::mappings::NOT_KNOWN;
 use super::page::{self, Page};
 use super::spark::{Spark, spark};
 use super::ui::{Badge, Bar, Fact, Place, Tone};
+use crate::carried;
 use crate::http::{Access, Method, Response, Route, Visit};
 use crate::role::Action as May;
 use crate::traffic::Traffic;
@@ -29,6 +31,7 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
         traffic: &visit.site.applier.traffic(),
         config: page::config(&seen),
         sources: seen.running.as_ref().map(|running| &running.sources),
+        carried: &visit.site.carried.look(visit.site),
         clock: &clock,
         lately: visit.may(May::Audit).then(|| audit::lately(visit, &clock, 6)).transpose()?,
     };
@@ -61,6 +64,7 @@ struct Tile {
     key: Option<&'static str>,
     bar: Option<Bar>,
     text: String,
+    text_key: Option<&'static str>,
     href: Option<&'static str>,
 }
 
@@ -105,6 +109,8 @@ pub struct Known<'a> {
     /// The policy that runs, and its text.
     pub config: Option<&'a Config>,
     pub sources: Option<&'a Sources>,
+    /// Mapped clients.
+    pub carried: &'a carried::Known,
     pub clock: &'a Clock,
     /// None for those who may not read the audit log.
     pub lately: Option<Vec<Lately>>,
@@ -147,6 +153,7 @@ fn tiles(known: &Known) -> Vec<Tile> {
         key: Some("connections"),
         bar: Some(Bar::of(counters.connections, counters.connections_max).live("connections.bar")),
         text: format!("{} % of the table", Bar::width(counters.connections, counters.connections_max)),
+        text_key: None,
         href: None,
     });
     let drops = known.counters.map(|counters| Tile {
@@ -156,6 +163,7 @@ fn tiles(known: &Known) -> Vec<Tile> {
         key: Some("posture"),
         bar: None,
         text: "Invalid, spoofed, scans and what no rule permits".to_owned(),
+        text_key: None,
         href: Some("/firewall"),
     });
     let drift = known.status.map(|status| {
@@ -170,6 +178,7 @@ fn tiles(known: &Known) -> Vec<Tile> {
                 0 => "Kernel against plan, every 30 s".to_owned(),
                 repaired => format!("{} repaired", format::count(repaired as u64)),
             },
+            text_key: None,
             href: Some("/drift"),
         }
     });
@@ -180,9 +189,60 @@ fn tiles(known: &Known) -> Vec<Tile> {
         key: None,
         bar: None,
         text: format!("{} kept to go back to", format::plural(status.kept.len(), "generation", "generations")),
+        text_key: None,
         href: Some("/history"),
     });
-    [connections, drops, drift, kept].into_iter().flatten().collect()
+    [connections, drops, drift, kept].into_iter().flatten().chain(carried_tiles(known)).collect()
+}
+
+/// For a box that maps clients.
+fn carried_tiles(known: &Known) -> Vec<Tile> {
+    let Some(config) = known.config.filter(|config| !config.proxy_mappings.is_empty()) else { return Vec::new() };
+    let figures = carried_figures(known.carried);
+    let figure = |key: &str| figures.get(key).cloned().unwrap_or_else(|| NOT_KNOWN.to_owned());
+    let tile = |label, key: &'static str, unit: String, href| Tile {
+        label,
+        figure: figure(key),
+        unit: Some(unit).filter(|unit| !unit.is_empty() && figures.contains_key(key)),
+        key: Some(key),
+        bar: None,
+        text: String::new(),
+        text_key: None,
+        href: Some(href),
+    };
+    vec![
+        Tile {
+            text: figure("carried.blocked"),
+            text_key: Some("carried.blocked"),
+            ..tile("Mapped clients let in", "carried.permitted", format!("of {}", config.proxy_mappings.len()), "/mappings")
+        },
+        Tile {
+            text: "Each probed through itself".to_owned(),
+            ..tile("Upstreams up", "carried.up", format!("of {}", config.upstreams.len()), "/upstreams")
+        },
+        Tile {
+            text: figure("carried.bytes"),
+            text_key: Some("carried.bytes"),
+            ..tile("Flows carried", "carried.flows", String::new(), "/connections")
+        },
+    ]
+}
+
+/// What of mapped clients changes between two looks; what is not known is not there.
+pub fn carried_figures(carried: &carried::Known) -> BTreeMap<String, String> {
+    let mut figures = BTreeMap::new();
+    if let Some((permitted, blocked)) = carried.permits() {
+        figures.insert("carried.permitted".to_owned(), format::count(permitted as u64));
+        figures.insert("carried.blocked".to_owned(), format!("{} blocked", format::count(blocked as u64)));
+    }
+    if let Some(status) = &carried.forwarder {
+        let up = status.upstreams.values().filter(|upstream| carried::carries(upstream.health.status)).count();
+        let bytes: u64 = status.mappings.values().map(|traffic| traffic.up_bytes + traffic.down_bytes).sum();
+        figures.insert("carried.up".to_owned(), format::count(up as u64));
+        figures.insert("carried.flows".to_owned(), format::count(status.flows));
+        figures.insert("carried.bytes".to_owned(), format!("{} since the forwarder started", format::bytes(bytes)));
+    }
+    figures
 }
 
 /// Packets that the posture itself dropped: counters under `posture/` other than those of what it lets through.

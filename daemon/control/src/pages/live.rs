@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{dashboard, gate};
+use super::{dashboard, gate, mappings, upstreams};
 use crate::http::{Access, Event, Method, Response, Route, Visit};
 use crate::role::Action;
 use crate::site::Site;
@@ -16,12 +16,16 @@ enum Topic {
     State,
     Dashboard,
     Rules,
+    Mappings,
+    Upstreams,
 }
 
 fn events(visit: &Visit) -> Result<Response, Trouble> {
     let topic = match visit.request.query.text("topic") {
         "dashboard" => Topic::Dashboard,
         "rules" => Topic::Rules,
+        "mappings" => Topic::Mappings,
+        "upstreams" => Topic::Upstreams,
         _ => Topic::State,
     };
     let mut state = String::new();
@@ -45,12 +49,16 @@ fn events(visit: &Visit) -> Result<Response, Trouble> {
 
 fn figures(site: &Site, topic: Topic) -> BTreeMap<String, String> {
     let seen = site.applier.seen();
-    match (topic, &seen.counters) {
-        (Topic::State, _) | (_, None) => BTreeMap::new(),
-        (Topic::Rules, Some(counters)) => dashboard::rule_figures(counters),
-        (Topic::Dashboard, Some(counters)) => {
+    let Some(counters) = &seen.counters else { return BTreeMap::new() };
+    match topic {
+        Topic::State => BTreeMap::new(),
+        Topic::Rules => dashboard::rule_figures(counters),
+        Topic::Mappings => mappings::figures(&site.carried.look(site)),
+        Topic::Upstreams => upstreams::figures(&site.carried.look(site)),
+        Topic::Dashboard => {
             let mut figures = dashboard::figures(counters, &site.applier.traffic());
             figures.extend(dashboard::rule_figures(counters));
+            figures.extend(dashboard::carried_figures(&site.carried.look(site)));
             figures
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod connections;
 pub mod dashboard;
 pub mod difference;
 pub mod drift;
@@ -17,8 +18,13 @@ pub mod format;
 pub mod gate;
 pub mod history;
 pub mod keys;
+pub mod latency;
 pub mod live;
 pub mod login;
+pub mod mapping;
+pub mod mapping_form;
+pub mod mapping_table;
+pub mod mappings;
 pub mod page;
 pub mod policies;
 pub mod preview;
@@ -33,6 +39,7 @@ mod tests;
 pub mod theme;
 pub mod trial;
 pub mod ui;
+pub mod upstreams;
 pub mod users;
 
 use crate::http::Route;
@@ -49,6 +56,11 @@ pub fn routes() -> impl Iterator<Item = Route> {
         live::ROUTES,
         dashboard::ROUTES,
         firewall::ROUTES,
+        mappings::ROUTES,
+        mapping::ROUTES,
+        mapping_table::ROUTES,
+        upstreams::ROUTES,
+        connections::ROUTES,
         policies::ROUTES,
         editor::ROUTES,
         preview::ROUTES,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use policy::messages::forwarder::{Flow, ForwarderStatus, Health, HealthStatus, MappingState, MappingTraffic, UpstreamStatus};
+use policy::messages::proxy::{Blocked, Effect, ProxyStatus};
 use policy::messages::{Counters, DriftFinding, Event, Generation, LinkCounters, Status, Tally, Trial};
+use policy::name::Name;
 use policy::{Digest, Sources};
 
 use super::format::Clock;
@@ -78,4 +81,112 @@ pub fn counters(at: u64) -> Counters {
         connections: 312,
         connections_max: 262_144,
     }
+}
+
+/// Clients of which some are carried and some blocked, each for another reason.
+pub fn carried_policy() -> Sources {
+    Sources::single("carried.yaml", include_str!("sample-carried.yaml"))
+}
+
+pub fn name(text: &str) -> Name {
+    Name::try_from(text).expect("a name")
+}
+
+pub fn health(seconds_ago: u64, status: HealthStatus, latency_ms: u64) -> Health {
+    let good = status != HealthStatus::Failed;
+    Health {
+        at: NOW - seconds_ago * 1000,
+        status,
+        latency_us: good.then_some(latency_ms * 1000),
+        exit: good.then(|| "198.51.100.77".parse().expect("an address")),
+        why: (!good).then(|| "the connection was refused".to_owned()),
+    }
+}
+
+pub fn proxy_status() -> ProxyStatus {
+    let up = |upstream: &str| Some(MappingState::Up { upstream: name(upstream) });
+    let effect = |blocked: Option<Blocked>, state| Effect {
+        permitted: blocked.is_none(),
+        blocked,
+        since: NOW - 7_200_000,
+        state,
+        today: 650_000_000,
+        this_month: 12_400_000_000,
+        daily: Some(1_000_000_000),
+        monthly: None,
+    };
+    let why = "the connection was refused".to_owned();
+    ProxyStatus {
+        now: NOW,
+        forwarder_connected: true,
+        mappings: BTreeMap::from([
+            (name("anna"), effect(None, up("berlin"))),
+            (name("printer"), effect(Some(Blocked::UpstreamDown { why: why.clone() }), Some(MappingState::Down { why }))),
+            (name("tv"), effect(Some(Blocked::DailyQuota), up("berlin"))),
+        ]),
+        upstreams: BTreeMap::from([
+            (name("berlin"), health(12, HealthStatus::Healthy, 34)),
+            (name("oslo"), health(9, HealthStatus::Failed, 0)),
+        ]),
+        secrets: vec![],
+        secrets_missing: vec!["berlin-password".to_owned()],
+    }
+}
+
+pub fn forwarder_status() -> ForwarderStatus {
+    let history = |status: fn(u64) -> HealthStatus| (0..60).map(|n| health((60 - n) * 30, status(n), 30 + n % 7)).collect();
+    let traffic = |state, flows| MappingTraffic {
+        state,
+        flows,
+        up_bytes: 1_200_000,
+        down_bytes: 64_000_000,
+        connections: 120,
+        failed_connections: 3,
+    };
+    let down = || MappingState::Down { why: "the connection was refused".to_owned() };
+    ForwarderStatus {
+        now: NOW,
+        started_at: NOW - 3_600_000,
+        generation: Some(1),
+        upstreams: BTreeMap::from([
+            (
+                name("berlin"),
+                UpstreamStatus { health: health(12, HealthStatus::Healthy, 34), history: history(|_| HealthStatus::Healthy), flows: 2 },
+            ),
+            (
+                name("oslo"),
+                UpstreamStatus {
+                    health: health(9, HealthStatus::Failed, 0),
+                    history: history(|n| if n < 40 { HealthStatus::Healthy } else { HealthStatus::Failed }),
+                    flows: 0,
+                },
+            ),
+        ]),
+        mappings: BTreeMap::from([
+            (name("anna"), traffic(MappingState::Up { upstream: name("berlin") }, 2)),
+            (name("printer"), traffic(down(), 0)),
+            (name("tv"), traffic(MappingState::Up { upstream: name("berlin") }, 0)),
+        ]),
+        flows: 2,
+        descriptors: 41,
+        descriptors_max: 20_000,
+        pipes: 1,
+        health_rounds: 120,
+        refused_flows: 0,
+    }
+}
+
+pub fn flows() -> Vec<Flow> {
+    let flow = |id, client: &str, destination: &str, down_bytes| Flow {
+        id,
+        mapping: name("anna"),
+        upstream: name("berlin"),
+        protocol: "tcp".to_owned(),
+        client: client.parse().expect("an address"),
+        destination: destination.parse().expect("an address"),
+        began: NOW - 60_000,
+        up_bytes: 12_000,
+        down_bytes,
+    };
+    vec![flow(7, "192.168.2.10:50122", "203.0.113.80:443", 60_000_000), flow(9, "[fd00:2::10]:50123", "[2001:db8:80::1]:443", 4_000_000)]
 }

@@ -96,6 +96,11 @@ pub fn nav(section: &str, sees: Sees, status: Option<&Status>, candidate: bool) 
             policies,
             item("/explain", "explain", "Explain"),
         ],
+        vec![
+            item("/mappings", "mappings", "Mappings"),
+            item("/upstreams", "upstreams", "Upstreams"),
+            item("/connections", "connections", "Connections"),
+        ],
         records,
         people,
     ]

@@ -14,6 +14,19 @@ pub enum Tone {
     Plain,
 }
 
+impl Tone {
+    /// As `data-tone` has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Tone::Ok => "ok",
+            Tone::Warn => "warn",
+            Tone::Bad => "bad",
+            Tone::Info => "info",
+            Tone::Plain => "plain",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Badge {
     pub tone: Tone,

@@ -1,0 +1,174 @@
+"""The walks through the pages of mapped clients: real upstreams, a real forwarder, real connections of the lab's clients."""
+
+import re
+
+from mapped import connected, set_the_stage, wait_permitted
+from people import ADMIN, PASSWORD, sideways, sign_in
+from playwright.sync_api import expect
+from upstreams import PASSWORD as SECRET
+
+PAGES = {
+    "mappings-carried": "/mappings",
+    "mappings-found": "/mappings?q=lan&state=blocked",
+    "mapping": "/mappings/mapping?name=one",
+    "mapping-new-carried": "/mappings/new",
+    "upstreams-carried": "/upstreams",
+    "upstream": "/upstreams/upstream?name=socks",
+    "connections-carried": "/connections",
+    "dashboard-carried": "/",
+}
+
+
+def words():
+    # walks.py names these walks, so that it cannot be imported before they are there.
+    import walks
+
+    return walks
+
+
+class Carrying:
+    """The stories' mapped clients stand on the box during the block, and afterwards the office again."""
+
+    def __init__(self, stage):
+        self.stage = stage
+
+    def __enter__(self):
+        set_the_stage(self.stage)
+        return self.stage
+
+    def __exit__(self, *_):
+        self.stage.become(self.stage.office())
+
+
+def carried_pages(stage, browser):
+    """the pages of mapped clients in both themes: axe-core finds nothing, nothing scrolls sideways at 360 px, no error in the console"""
+    say = words()
+    with Carrying(stage), connected(stage.lan1), connected(stage.lan2):
+        for theme in ("light", "dark"):
+            page = browser.person(theme=theme)
+            for name, path in PAGES.items():
+                page.complaints.clear()
+                page.goto(path)
+                say.nothing_wrong(page, f"{path}, {theme}")
+                assert not page.complaints, f"{path}: {page.complaints}"
+                browser.picture(page, f"{name}-{theme}")
+        page = browser.person(width=360, script=False)
+        for name, path in PAGES.items():
+            page.goto(path)
+            wide = sideways(page)
+            assert wide is None, f"{path} at 360 px: {wide}"
+            browser.picture(page, f"{name}-narrow")
+    return f"{len(PAGES)} pages"
+
+
+def carried_flows(stage, browser):
+    """a client's connection is seen, found by its address, and ended; the client notices"""
+    with Carrying(stage):
+        page = browser.person(script=False)
+        client = connected(stage.lan1)
+        page.goto("/connections?client=192.168.2.10")
+        expect(page.get_by_role("rowheader", name=re.compile(r"192\.168\.2\.10:\d+"))).to_have_count(1)
+        page.get_by_role("button", name=re.compile("^End 192")).click()
+        expect(page.get_by_text("Ended: 1 flow.")).to_be_visible()
+        client.settimeout(3)
+        try:
+            ended = client.recv(1) == b""
+        except ConnectionError:
+            ended = True
+        assert ended, "the client's connection goes on"
+        expect(page.get_by_text("Nothing is open")).to_be_visible()
+
+
+def carried_blocked(stage, browser):
+    """an upstream that dies shows on an open page by itself, with the reason in words, and so does its return"""
+    with Carrying(stage):
+        page = browser.person()
+        page.goto("/mappings")
+        badge = page.locator('[data-live="map.one.state"]')
+        expect(badge).to_have_text("let in")
+        secret = browser.person()
+        secret.goto("/upstreams")
+        secret.get_by_role("button", name="Forget lab").click()
+        expect(secret.get_by_text("The secret lab is forgotten")).to_be_visible()
+        secret.get_by_label("Name of the secret").fill("lab")
+        secret.get_by_label("Password").fill(SECRET)
+        secret.get_by_role("button", name="Set the secret").click()
+        expect(secret.get_by_text("The secret lab is set.")).to_be_visible()
+        assert SECRET not in secret.content(), "a secret comes back on the page"
+        wait_permitted(stage, "one", "two")
+
+        stage.lab.stop("forwarder")
+        try:
+            expect(badge).to_have_text("blocked", timeout=5_000)
+            expect(page.locator('[data-live="map.one.why"]')).to_contain_text("The forwarder is not there")
+            assert badge.get_attribute("data-tone") == "bad"
+            page.goto("/connections")
+            expect(page.get_by_text("The forwarder does not answer.")).to_be_visible()
+            words().nothing_wrong(page, "/connections without forwarder")
+        finally:
+            stage.lab.start("forwarder")
+        page.goto("/mappings")
+        expect(badge).to_have_text("let in", timeout=15_000)
+
+
+def carried_change(stage, browser):
+    """without JavaScript: a mapping is changed in its form, gated by a probe, confirmed; a table with a bad line is refused whole"""
+    say = words()
+    with Carrying(stage):
+        page = browser.person(script=False)
+        page.goto("/mappings/mapping?name=one")
+        page.get_by_role("button", name="Test now").click()
+        expect(page.get_by_text(re.compile("socks answered in .* exit 100.64.1.10"))).to_be_visible()
+        page.get_by_label("Way out").select_option("group either")
+        page.get_by_label("A day", exact=True).fill("5000")
+        page.get_by_role("button", name="Save and preview").click()
+        say.apply(page)
+        say.confirm(page)
+        wait_permitted(stage, "one", "two")
+        page.goto("/mappings")
+        expect(page.get_by_text(re.compile("of 5.00 GB"))).to_be_visible()
+
+        # What is wrong stays in the form.
+        page.goto("/mappings/new")
+        page.get_by_label("Name", exact=True).fill("three")
+        page.get_by_label("Clients").fill("192.168.2.10")
+        page.get_by_label("Way out").select_option("upstream socks")
+        page.get_by_role("button", name="Save and preview").click()
+        expect(page.get_by_role("heading", name="It cannot be saved like this")).to_be_visible()
+        expect(page.get_by_label("Clients")).to_have_value("192.168.2.10")
+        say.nothing_wrong(page, "a mapping that cannot be saved")
+
+        with page.expect_download() as export:
+            page.goto("/mappings")
+            page.get_by_role("link", name="Export CSV").click()
+        table = open(export.value.path(), "rb").read()
+        assert table.startswith(b"name,clients,") and b"\none," in table, table
+        page.goto("/mappings/import")
+        bad = table + b"three,nonsense,socks\n"
+        page.get_by_label("File", exact=True).set_input_files({"name": "m.csv", "mimeType": "text/csv", "buffer": bad})
+        page.get_by_role("button", name="Check and import").click()
+        expect(page.get_by_role("heading", name="Nothing was imported")).to_be_visible()
+        say.nothing_wrong(page, "an import with a bad line")
+        page.get_by_label("File", exact=True).set_input_files({"name": "m.csv", "mimeType": "text/csv", "buffer": table})
+        page.get_by_role("button", name="Check and import").click()
+        say.heading(page, "Preview")
+        expect(page.get_by_text("0 added, 0 changed, 2 as they were")).to_be_visible()
+        say.discard(page)
+
+
+def carried_by_keyboard(stage, browser):
+    """from login to a tested upstream with nothing but a keyboard"""
+    with Carrying(stage):
+        page = browser.person(signed_in=False)
+        sign_in(page, ADMIN, PASSWORD)
+        page.goto("/upstreams")
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.innerText") == "Test all now":
+                break
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+        page.keyboard.press("Enter")
+        expect(page.get_by_text(re.compile("socks answered in"))).to_be_visible(timeout=20_000)
+
+
+ALL = [carried_pages, carried_flows, carried_blocked, carried_change, carried_by_keyboard]
