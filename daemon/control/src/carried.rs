@@ -118,6 +118,7 @@ pub fn reason(blocked: &Blocked) -> &'static str {
         Blocked::DailyQuota => "daily-quota",
         Blocked::MonthlyQuota => "monthly-quota",
         Blocked::Schedule => "schedule",
+        Blocked::Disabled => "disabled",
         Blocked::SecretMissing { .. } => "secret-missing",
     }
 }
@@ -130,7 +131,8 @@ pub fn why(blocked: &Blocked) -> String {
         Blocked::WrongExit { why } => format!("It would come out at a wrong address: {why}."),
         Blocked::DailyQuota => "The bytes of this day are spent.".to_owned(),
         Blocked::MonthlyQuota => "The bytes of this month are spent.".to_owned(),
-        Blocked::Schedule => "It is outside of its hours, or switched off.".to_owned(),
+        Blocked::Schedule => "It is outside of its hours.".to_owned(),
+        Blocked::Disabled => "The policy switches it off.".to_owned(),
         Blocked::SecretMissing { name } => format!("The secret {name} is not set."),
     }
 }

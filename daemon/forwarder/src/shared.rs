@@ -8,8 +8,8 @@ use policy::plan::proxy::{Proxy, Via};
 
 use crate::config::Carried;
 use crate::flows::{Door, Flows, Limits, lock};
-use crate::udp;
 use crate::health::{Board, Moment, rounds::Rounds};
+use crate::udp;
 
 pub struct Shared {
     carried: Arc<RwLock<Option<Arc<Carried>>>>,
@@ -38,7 +38,16 @@ impl Shared {
         };
         let told = news.clone();
         let rounds = Rounds::begin(board.clone(), Box::new(secret), Box::new(move |_, _, _| told.wake()))?;
-        Ok(Shared { carried, board, flows: Flows::new(limits), news, rounds, started_at: crate::flows::now(), descriptors_max, datagrams: Mutex::default() })
+        Ok(Shared {
+            carried,
+            board,
+            flows: Flows::new(limits),
+            news,
+            rounds,
+            started_at: crate::flows::now(),
+            descriptors_max,
+            datagrams: Mutex::default(),
+        })
     }
 
     /// None: nothing is carried.

@@ -49,7 +49,10 @@ pub struct Worker {
 enum Arrived {
     Flow(Begun),
     /// DNS, for the stub.
-    Questions { mapped: Arc<Mapped>, destination: SocketAddr },
+    Questions {
+        mapped: Arc<Mapped>,
+        destination: SocketAddr,
+    },
 }
 
 /// Tokens that are no flow's: the door's, and below it those of the listeners.

@@ -93,7 +93,9 @@ fn by_socks_over_tls() {
     )
     .unwrap();
     let _upstream = microsocks(1080, &[]);
-    let _tls = Process::start(Command::new("/usr/sbin/haproxy").arg("-db").arg("-f").arg(room.dir.path().join("haproxy.cfg")).stderr(Stdio::null()));
+    let _tls = Process::start(
+        Command::new("/usr/sbin/haproxy").arg("-db").arg("-f").arg(room.dir.path().join("haproxy.cfg")).stderr(Stdio::null()),
+    );
     within(Duration::from_secs(10), "HAProxy listens", || TcpStream::connect("127.0.0.1:1443").is_ok());
     let mut one = upstream(UpstreamKind::Socks5Tls, 1443);
     one.authority = Some(std::fs::read_to_string(room.dir.path().join("cert.pem")).unwrap());

@@ -125,7 +125,9 @@ fn a_group_carries_by_the_next_member_before_the_client_notices() {
     for _ in 0..20 {
         let stream = client(7, to4(ECHO)).unwrap();
         assert!(is_carried(&stream));
-        let ForwarderResponse::Flows { flows, .. } = room.ask(&ForwarderRequest::Flows { mapping: None, client: None, limit: 10 }) else { panic!() };
+        let ForwarderResponse::Flows { flows, .. } = room.ask(&ForwarderRequest::Flows { mapping: None, client: None, limit: 10 }) else {
+            panic!()
+        };
         assert!(flows.iter().filter(|flow| flow.client == stream.local_addr().unwrap()).all(|flow| flow.upstream == name("two")));
     }
     applier.hears("the other member", |said| {
