@@ -142,6 +142,7 @@ pub mod samples {
     pub fn mapping(id: u16, clients: &[&str], via: Via) -> Mapping {
         Mapping {
             id,
+            enabled: true,
             clients: clients.iter().map(|text| text.parse().unwrap()).collect(),
             macs: [].into(),
             interfaces: [].into(),

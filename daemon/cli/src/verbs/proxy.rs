@@ -87,6 +87,7 @@ fn effect_in_words(effect: &Effect, paint: Paint) -> String {
         Some(Blocked::UpstreamDown { why } | Blocked::WrongExit { why }) => why.clone(),
         Some(Blocked::DailyQuota) => "the bytes of this day are spent".to_owned(),
         Some(Blocked::MonthlyQuota) => "the bytes of this month are spent".to_owned(),
+        Some(Blocked::Disabled) => "switched off".to_owned(),
         Some(Blocked::Schedule) => "outside of its hours, or switched off".to_owned(),
         Some(Blocked::SecretMissing { name }) => format!("the secret {name} is not set"),
     };
