@@ -101,7 +101,6 @@ impl Side {
     pub fn new(fd: OwnedFd) -> Side {
         Side { fd, readable: false, writable: true, ending: false }
     }
-
 }
 
 impl End for Side {
