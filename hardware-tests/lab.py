@@ -201,7 +201,7 @@ class Lab:
         self._add("applier", own["applier"] + ["--allow-user", "portcullis-control", "--forwarder-user", "portcullis-forwarder"])
         self._add("control", own["control"])
         self._add("front", front.argv(self), unit="admin-front", notify=False, condition=lambda: front.can_start(self))
-        self._add("forwarder", own["forwarder"])
+        self._add("forwarder", own["forwarder"] + ["--applier-user", "portcullis-applier", "--allow-user", "portcullis-control"])
         self._add("observer", own["observer"])
 
     def _add(self, name, argv, unit=None, **more):

@@ -20,6 +20,8 @@ pub struct Flow {
     pub up: Half,
     pub down: Half,
     pub due: Tick,
+    /// When its entry in the wheel comes up.
+    pub comes: Tick,
     pub began: Instant,
     /// Upstreams that did not work for this flow.
     pub tried: Vec<Name>,
@@ -94,6 +96,7 @@ impl Flow {
             up: Half::default(),
             down: Half::default(),
             due,
+            comes: due,
             began: begun.began,
             tried: begun.tried,
             queued: false,

@@ -1,7 +1,8 @@
 //! Deadlines of a worker's flows: a ring of quarter seconds.
 //!
-//! Every flow has one entry. Bytes only move the flow's own deadline; when its entry comes up too early, it is put back in. So no
-//! packet costs anything here, and a flow that ended leaves an entry whose key opens nothing.
+//! Every flow has one entry that counts. Bytes only move the flow's own deadline; when its entry comes up too early, it is put back
+//! in, and a deadline that comes before its entry gets a new one. So no packet costs anything here. A flow that ended leaves an entry
+//! whose key opens nothing.
 
 use std::time::{Duration, Instant};
 
@@ -26,12 +27,13 @@ impl Wheel {
         Wheel { began: now, at: 0, ring: vec![vec![]; SLOTS as usize] }
     }
 
-    /// A deadline beyond the ring's end is put at its end, and from there on again.
-    pub fn insert(&mut self, key: Key, due: Tick) {
+    /// Says when it comes up: a deadline beyond the ring's end is put at its end, and from there on again.
+    pub fn insert(&mut self, key: Key, due: Tick) -> Tick {
         let at = due.0.clamp(self.at + 1, self.at + SLOTS - 1);
         if let Some(slot) = self.ring.get_mut((at % SLOTS) as usize) {
             slot.push(key);
         }
+        Tick(at)
     }
 
     /// What has come up, to be looked at; afterwards each is inserted again or gone.

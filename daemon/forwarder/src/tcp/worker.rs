@@ -147,14 +147,7 @@ impl Worker {
         let Some(flow) = self.flows.get(key) else { return };
         match flow.advance(&mut self.lent) {
             Outcome::Waiting => {}
-            Outcome::Heard => {
-                let heard = matches!(flow.phase, Phase::Asking { heard: true, .. });
-                let patient = heard || !flow.answers_at_once();
-                flow.due = self.wheel.after(if patient { self.patience.answer } else { self.patience.greeting });
-            }
-            Outcome::Carried => {
-                flow.due = self.wheel.after(if flow.is_half_closed() { self.patience.half_closed } else { self.patience.idle });
-            }
+            Outcome::Heard | Outcome::Carried => flow.due = self.wheel.after(self.patience.with(flow)),
             Outcome::Again => {
                 flow.due = self.wheel.after(self.patience.idle);
                 if !flow.queued {
@@ -165,6 +158,9 @@ impl Worker {
             Outcome::Ended => return self.end(key, How::InOrder),
             Outcome::Broken => return self.end(key, How::Broken),
             Outcome::Refused(refused) => return self.refused(key, refused),
+        }
+        if flow.due < flow.comes {
+            flow.comes = self.wheel.insert(key, flow.due);
         }
         self.praise(key);
     }
@@ -180,21 +176,25 @@ impl Worker {
     /// A flow's entry in the wheel came up.
     fn late(&mut self, key: Key) {
         let Some(flow) = self.flows.get(key) else { return };
+        if flow.comes > self.wheel.now() {
+            // A later entry counts.
+            return;
+        }
         if flow.due > self.wheel.now() {
             if matches!(flow.phase, Phase::Carrying) && !flow.kept_alive {
                 flow.kept_alive = true;
                 keep_alive(&flow.client.fd);
                 flow.far.iter_mut().for_each(|far| keep_alive(&far.side().fd));
             }
-            let due = flow.due;
-            return self.wheel.insert(key, due);
+            flow.comes = self.wheel.insert(key, flow.due);
+            return;
         }
         if matches!(flow.phase, Phase::Carrying) {
             return self.end(key, How::Broken);
         }
         let refused = flow.late();
-        // Whoever tries the next one has a new deadline.
-        self.wheel.insert(key, self.wheel.after(self.patience.connect));
+        // If another upstream is tried, there is a new deadline.
+        flow.comes = self.wheel.insert(key, self.wheel.after(self.patience.connect));
         self.refused(key, refused);
     }
 
@@ -207,6 +207,10 @@ impl Worker {
             // Whoever waits at the old ones is taken first.
             for place in 0..self.listeners.len() {
                 self.accept(place);
+            }
+            for old in std::mem::take(&mut self.listeners) {
+                // The applier has the same socket open, so that closing ours is not the end of its watch.
+                _ = epoll::delete(&self.epoll, &old.fd);
             }
             self.listeners = listeners;
             for (place, listener) in self.listeners.iter().enumerate() {
@@ -384,6 +388,9 @@ impl Worker {
                 flow.phase = Phase::Connecting(handshake);
                 flow.tried = tried;
                 flow.due = self.wheel.after(self.patience.connect);
+                if flow.due < flow.comes {
+                    flow.comes = self.wheel.insert(key, flow.due);
+                }
             }
             None => self.end(key, How::Broken),
         }
@@ -396,6 +403,19 @@ impl Worker {
         if how == How::Broken {
             reset(&flow.client.fd);
             flow.far.iter_mut().for_each(|far| reset(&far.side().fd));
+        }
+    }
+}
+
+impl Patience {
+    /// How long this flow may be silent from now on.
+    fn with(&self, flow: &Flow) -> Duration {
+        match flow.phase {
+            Phase::Connecting(_) => self.connect,
+            Phase::Asking { heard: false, .. } if flow.answers_at_once() => self.greeting,
+            Phase::Asking { .. } => self.answer,
+            Phase::Carrying if flow.is_half_closed() => self.half_closed,
+            Phase::Carrying => self.idle,
         }
     }
 }

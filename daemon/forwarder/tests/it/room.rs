@@ -39,7 +39,7 @@ pub fn room() -> Option<Room> {
     run("ip link set lo up; ip addr add fd00::2/128 dev lo nodad");
     run("sysctl -qw net.ipv4.tcp_fwmark_accept=1 net.ipv4.tcp_congestion_control=reno net.ipv4.tcp_tw_reuse=1");
     run(
-        "nft 'table inet t { chain o { type nat hook output priority -100; meta mark & 0xffff00 != 0 meta l4proto tcp redirect to :61080\n } }'",
+        "nft 'table inet t { chain o { type nat hook output priority -100; meta mark & 0xffff00 != 0 meta l4proto tcp redirect to :61080\n }\n }'",
     );
     let flooded = Arc::new(AtomicU64::new(0));
     for address in [SERVER4, SERVER6] {
