@@ -113,10 +113,11 @@ impl World {
             Deed::Apply => drop(self.apply("anna")),
             Deed::ApplyBad => {
                 self.good = false;
-                let before = self.installs;
+                // A crash on the way restores, which installs, and a disk that fails then keeps the note of a trial for a while.
+                let (before, may_crash) = (self.installs, self.crash_after.is_some());
                 self.apply("anna");
                 self.good = true;
-                assert!(self.crash_after.is_some() || self.installs == before || self.disk.trial.is_none());
+                assert!(may_crash || self.installs == before || self.disk.trial.is_none());
             }
             Deed::Confirm { old_connection, stranger } => {
                 let number = self.machine.next - 1;
