@@ -42,7 +42,6 @@ pub enum Input {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a handful exist at a time, and none for long")]
 pub enum Effect {
     /// Read, check, compile and prove; compare the digest. Result: `Judged`.
     Judge {
