@@ -165,7 +165,13 @@ impl Mapped {
     pub fn set_secret(&mut self, name: &str, value: Secret, door: &mut impl Door) -> Result<(), String> {
         self.secrets.set(name, value)?;
         self.heard.push(Input::Secrets(self.secrets.names()));
-        let lost = self.tell();
+        let mut lost = self.tell();
+        // Whether it is the right one is known at once, and not with the next round.
+        let of_it = self.stands.proxy.upstreams.iter().filter(|(_, upstream)| upstream.password.as_deref() == Some(name));
+        let upstreams: Vec<Name> = of_it.map(|(upstream, _)| upstream.clone()).collect();
+        if !upstreams.is_empty() {
+            lost.extend(self.link.say(&ToForwarder::Probe { upstreams }, now().boot));
+        }
         self.take(lost, door);
         Ok(())
     }
@@ -255,7 +261,7 @@ impl Mapped {
         let proof = self.proof.as_mut()?;
         match message {
             FromForwarder::Health { generation, upstream, health } if *generation == self.stands.generation => {
-                proof.heard(upstream, self.permits.judge(upstream, health)).then(|| upstream.clone())
+                proof.heard(upstream, health.at, self.permits.judge(upstream, health)).then(|| upstream.clone())
             }
             _ => None,
         }
@@ -263,7 +269,7 @@ impl Mapped {
 
     fn go_on_proving(&mut self) -> Vec<Heard> {
         let Some(proof) = self.proof.as_mut().filter(|_| self.permits.is_ready()) else { return vec![] };
-        match proof.begin() {
+        match proof.begin(now().wall) {
             upstreams if upstreams.is_empty() => vec![],
             upstreams => self.link.say(&ToForwarder::Probe { upstreams }, now().boot),
         }

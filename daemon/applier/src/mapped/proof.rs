@@ -17,7 +17,8 @@ pub struct Proof {
     waiting: BTreeMap<Name, BTreeSet<Name>>,
     /// What was said of an upstream that is not good, and how often.
     bad: BTreeMap<Name, Bad>,
-    began: bool,
+    /// Milliseconds since the epoch: only what was probed since counts.
+    began: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -34,12 +35,16 @@ const PROBES: u32 = 2;
 impl Proof {
     pub fn new(proxy: &Proxy, mappings: &BTreeSet<Name>, boot: Duration) -> Proof {
         let waiting = mappings.iter().map(|name| (name.clone(), members(proxy, name))).collect();
-        Proof { deadline: boot + PATIENCE, waiting, bad: BTreeMap::new(), began: false }
+        Proof { deadline: boot + PATIENCE, waiting, bad: BTreeMap::new(), began: None }
     }
 
     /// The forwarder carries the new generation: what it should probe now.
-    pub fn begin(&mut self) -> Vec<Name> {
-        if std::mem::replace(&mut self.began, true) { vec![] } else { self.upstreams() }
+    pub fn begin(&mut self, wall: u64) -> Vec<Name> {
+        if self.began.is_some() {
+            return vec![];
+        }
+        self.began = Some(wall);
+        self.upstreams()
     }
 
     /// Without its password an upstream need not be asked.
@@ -48,8 +53,12 @@ impl Proof {
         self.bad.insert(upstream.clone(), Bad { why, probes: PROBES });
     }
 
-    /// Returns whether it should be probed once more.
-    pub fn heard(&mut self, upstream: &Name, good: Result<(), String>) -> bool {
+    /// Returns whether it should be probed once more. What was found out before the change, at `at`, says nothing of it: the upstream
+    /// may have died since.
+    pub fn heard(&mut self, upstream: &Name, at: u64, good: Result<(), String>) -> bool {
+        if self.began.is_none_or(|began| at < began) {
+            return false;
+        }
         let why = match good {
             Ok(()) => {
                 self.waiting.retain(|_, upstreams| !upstreams.contains(upstream));
@@ -79,7 +88,7 @@ impl Proof {
             None if boot >= self.deadline => self.waiting.iter().next()?,
             None => return None,
         };
-        let silence = if self.began { "its probe did not come back in time" } else { "the forwarder is not there to probe it" };
+        let silence = if self.began.is_some() { "its probe did not come back in time" } else { "the forwarder is not there to probe it" };
         let word = |upstream: &Name| format!("upstream {upstream}: {}", self.bad.get(upstream).map_or(silence, |bad| bad.why.as_str()));
         let words: Vec<String> = upstreams.iter().map(word).collect();
         let words = if words.is_empty() { "it has no upstream".into() } else { words.join("; ") };
@@ -103,6 +112,7 @@ mod tests {
 
     const BEGIN: Duration = Duration::from_secs(100);
     const SECOND: Duration = Duration::from_secs(1);
+    const NOW: u64 = 1_000_000;
 
     fn proof(names: &[&str]) -> Proof {
         Proof::new(&proxy(), &names.iter().map(|text| name(text)).collect(), BEGIN)
@@ -111,23 +121,35 @@ mod tests {
     #[test]
     fn a_mapping_is_proven_by_one_good_upstream_of_its_group() {
         let mut proof = proof(&["many"]);
-        assert_eq!(proof.begin(), [name("lon"), name("par")]);
-        assert!(proof.heard(&name("lon"), Err("refused".into())), "one failure is looked at again");
-        assert!(!proof.heard(&name("lon"), Err("refused".into())));
+        assert_eq!(proof.begin(NOW), [name("lon"), name("par")]);
+        assert!(proof.heard(&name("lon"), NOW, Err("refused".into())), "one failure is looked at again");
+        assert!(!proof.heard(&name("lon"), NOW, Err("refused".into())));
         assert_eq!(proof.verdict(BEGIN), None);
-        proof.heard(&name("par"), Ok(()));
+        proof.heard(&name("par"), NOW, Ok(()));
         assert_eq!(proof.verdict(BEGIN), Some(Ok(())));
     }
 
     #[test]
     fn the_first_mapping_that_nothing_can_carry_ends_it_at_once_by_name_upstream_and_why() {
         let mut proof = proof(&["one", "many"]);
-        proof.begin();
+        proof.begin(NOW);
         for _ in 0..PROBES {
-            proof.heard(&name("lon"), Err("connection refused".into()));
+            proof.heard(&name("lon"), NOW, Err("connection refused".into()));
         }
         let why = proof.verdict(BEGIN).unwrap().unwrap_err();
         assert!(why.contains("mapping one") && why.contains("upstream lon: connection refused") && why.contains("1 more"), "{why}");
+    }
+
+    #[test]
+    fn what_was_known_before_the_change_proves_nothing() {
+        let mut proof = proof(&["one"]);
+        proof.heard(&name("lon"), NOW, Ok(()));
+        assert_eq!(proof.verdict(BEGIN), None, "nobody has been asked yet");
+        proof.begin(NOW);
+        proof.heard(&name("lon"), NOW - 1, Ok(()));
+        assert_eq!(proof.verdict(BEGIN), None, "an answer from before");
+        proof.heard(&name("lon"), NOW, Ok(()));
+        assert_eq!(proof.verdict(BEGIN), Some(Ok(())));
     }
 
     #[test]
@@ -135,7 +157,7 @@ mod tests {
         let mut proof = proof(&["one"]);
         assert_eq!(proof.verdict(BEGIN + PATIENCE - SECOND), None);
         assert!(proof.verdict(BEGIN + PATIENCE).unwrap().unwrap_err().contains("forwarder is not there"));
-        proof.begin();
+        proof.begin(NOW);
         assert!(proof.verdict(BEGIN + PATIENCE).unwrap().unwrap_err().contains("did not come back in time"));
     }
 
