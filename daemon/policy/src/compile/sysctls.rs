@@ -42,6 +42,10 @@ pub fn wanted(config: &Config, forwarder: &Proxy) -> BTreeMap<String, String> {
     if !forwarder.mappings.is_empty() {
         // What the forwarder accepts bears the mark of the packet that opened it, and so the mapping.
         sysctls.insert("net/ipv4/tcp_fwmark_accept".to_owned(), "1".to_owned());
+        // So does an ICMP error over what it sends, which would otherwise go to the address that the client asked for.
+        for family in ["ipv4", "ipv6"] {
+            sysctls.insert(format!("net/{family}/fwmark_reflect"), "1".to_owned());
+        }
     }
     sysctls
 }

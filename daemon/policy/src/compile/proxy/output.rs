@@ -1,18 +1,21 @@
 //! What the forwarder may send: to upstreams, and answers. Whatever goes wrong in it, it is no way around the upstreams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::ranges::Family;
 use crate::messages::forwarder::FORWARDER_UID;
 use crate::model::Protocol;
+use crate::name::IfName;
 use crate::plan::proxy::Proxy;
 use crate::ruleset::{Chain, Datum, Field, Op, Operand, Part, Rule, Set, Span, Verdict};
 
 use super::{ANSWER, Context, MAPPING, set};
+use crate::compile::zones::through;
 use crate::compile::{Fragment, accept, matches, services};
 
 const OUT: &str = "proxy_out";
 const ANSWERS: &str = "proxy_answers";
+const BACK: &str = "proxy_back";
 /// Address and TCP port of every upstream.
 const UPSTREAMS: [(Family, &str); 2] = [(Family::V4, "proxy_upstreams4"), (Family::V6, "proxy_upstreams6")];
 /// Addresses of those that relay UDP, on a port that they name themselves.
@@ -29,6 +32,10 @@ pub(in crate::compile) fn ours(proxy: &Proxy) -> Vec<Rule> {
     let user = Operand::One(Span::One(Datum::Word(FORWARDER_UID)));
     let jump = |part, chain: &str| Rule::of([part, Part::Verdict(Verdict::Goto(chain.to_owned()))]);
     vec![
+        // What a client's own socket on the box sends carries its mark, and so does an ICMP error over such a packet (fwmark_reflect). It has
+        // the address that the client asked for as its source, or as its destination: while the client's link is away, both would be
+        // routed to the internet.
+        jump(Part::Masked { field: Field::Mark, mask: MAPPING, op: Op::Ne, value: 0 }, BACK),
         jump(Part::Masked { field: Field::Mark, mask: ANSWER, op: Op::Ne, value: 0 }, ANSWERS),
         jump(Part::Match { field: Field::SkUid, op: Op::Eq, to: user }, OUT),
     ]
@@ -42,7 +49,10 @@ pub(in crate::compile) fn chains(context: &Context<'_>, proxy: &Proxy) -> Fragme
     let established = || Part::Masked { field: Field::CtState, mask: ESTABLISHED, op: Op::Ne, value: 0 };
     // Only to a mapped client, and only where it asked.
     let asked = Part::Masked { field: Field::CtMark, mask: MAPPING, op: Op::Ne, value: 0 };
-    let answers = vec![accept([established(), asked]), context.blocked("astray", [])];
+    let ports: BTreeSet<&IfName> = proxy.mappings.values().flat_map(|mapping| &mapping.interfaces).collect();
+    let to_clients = || through(Field::OifName, ports.iter().copied());
+    let back = to_clients().map(|there| accept([there])).into_iter().chain([context.blocked("astray", [])]).collect();
+    let answers = to_clients().map(|there| accept([there, established(), asked])).into_iter().chain([context.blocked("astray", [])]).collect();
     let mut out = vec![accept([established()])];
     out.extend(to_upstreams(&sets).map(accept));
     for (family, name) in RELAYS.into_iter().filter(|(_, name)| sets.contains_key(*name)) {
@@ -51,7 +61,7 @@ pub(in crate::compile) fn chains(context: &Context<'_>, proxy: &Proxy) -> Fragme
     }
     out.push(context.blocked("astray", []));
     let chain = |rules| Chain { base: None, rules };
-    Fragment { chains: BTreeMap::from([(OUT.to_owned(), chain(out)), (ANSWERS.to_owned(), chain(answers))]), sets }
+    Fragment { chains: BTreeMap::from([(OUT.to_owned(), chain(out)), (ANSWERS.to_owned(), chain(answers)), (BACK.to_owned(), chain(back))]), sets }
 }
 
 /// Where only named traffic may leave: upstreams are the forwarder's alone, whatever a rule says. The forwarder's own packets were decided before.
