@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn bytes_arrive_in_order_across_copying_holding_and_splicing_and_then_the_end() {
         let (mut near, mut source, mut sink, mut far) = line();
-        let data: Vec<u8> = (0..3_000_000u32).map(|n| (n * 31 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..3_000_000u32).map(|n| ((n * 31) >> 3) as u8).collect();
         let sent = data.clone();
         let writer = std::thread::spawn(move || {
             near.write_all(&sent).unwrap();
