@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::check::ranges::Family;
 use crate::model::Protocol;
 use crate::name::IfName;
+use crate::plan::proxy::Proxy;
 use crate::ruleset::{Base, BasePolicy, Chain, ChainKind, Datum, Field, Hook, Op, Operand, Part, Per, Rule, Span, Verdict};
 
-use super::{Context, Fragment, LET_IN, LOG_GROUP, accept, addresses, antispoof, matches, services, zones};
+use super::{Context, Fragment, LET_IN, LOG_GROUP, accept, addresses, antispoof, matches, proxy, services, zones};
 
 const INVALID: u32 = 1;
 const ESTABLISHED: u32 = 2;
@@ -24,7 +25,7 @@ const URG: u32 = 32;
 
 /// The first chain that a packet meets, after conntrack has seen it. What passes is marked; the routing rules forward nothing
 /// without that mark, so that a box whose table is gone forwards nothing.
-pub fn chains(context: &Context<'_>) -> Fragment {
+pub fn chains(context: &Context<'_>, forwarder: &Proxy) -> Fragment {
     let mut fragment = Fragment::default();
     let mut rules = vec![
         loopback(Field::IifName),
@@ -44,11 +45,12 @@ pub fn chains(context: &Context<'_>) -> Fragment {
     rules.push(Rule::of([Part::VerdictMap { fields: vec![Field::IifName], map: antispoof::PORTS.to_owned() }]));
     rules.push(context.drop("unknown-port", []));
 
+    let let_in = proxy::before_letting_in(forwarder).into_iter().chain([accept([Part::SetMark { mask: LET_IN, value: LET_IN }])]).collect();
     fragment.chains = BTreeMap::from([
         ("prerouting".to_owned(), base(Hook::Prerouting, -150, BasePolicy::Drop, rules)),
         ("tcp_flags".to_owned(), Chain { base: None, rules: scans() }),
         ("scan".to_owned(), Chain { base: None, rules: vec![logged("posture/scan"), context.drop("scan", [])] }),
-        (antispoof::LET_IN_CHAIN.to_owned(), Chain { base: None, rules: vec![accept([Part::SetMark { mask: LET_IN, value: LET_IN }])] }),
+        (antispoof::LET_IN_CHAIN.to_owned(), Chain { base: None, rules: let_in }),
     ]);
     fragment
 }

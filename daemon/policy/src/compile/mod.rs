@@ -54,7 +54,7 @@ pub fn compile(checked: &Checked) -> Plan {
     let pairs = pairs::chains(context);
     let proxy = proxy::plan(context);
     let table = Fragment::of([
-        hygiene::chains(context),
+        hygiene::chains(context, &proxy),
         antispoof::chains(context),
         proxy::chains(context, &proxy),
         input::chains(context, &pairs, &proxy),

@@ -43,6 +43,10 @@ pub fn wanted(config: &Config, forwarder: &Proxy) -> BTreeMap<String, String> {
         // What the forwarder accepts bears the mark of the packet that opened it, and so the mapping.
         sysctls.insert("net/ipv4/tcp_fwmark_accept".to_owned(), "1".to_owned());
         // So does an ICMP error over what it sends, which would otherwise go to the address that the client asked for.
+        // One upstream is one address and port: thousands of short connections a second to it need every local port, and those that
+        // wait out their time again (TIME_WAIT).
+        sysctls.insert("net/ipv4/ip_local_port_range".to_owned(), "1024 60999".to_owned());
+        sysctls.insert("net/ipv4/tcp_tw_reuse".to_owned(), "1".to_owned());
         for family in ["ipv4", "ipv6"] {
             sysctls.insert(format!("net/{family}/fwmark_reflect"), "1".to_owned());
         }

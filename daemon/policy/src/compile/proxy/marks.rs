@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use crate::messages::forwarder::{DATAGRAMS_PORT, TRANSPARENT_PORT};
 use crate::model::Protocol;
 use crate::plan::proxy::{Dns, Mapping, Proxy, TcpCapture};
-use crate::ruleset::{BasePolicy, Chain, Datum, Field, Hook, Op, Part, Rule, Set, Span, Verdict};
+use crate::ruleset::{Chain, Datum, Field, Op, Part, Rule, Set, Span, Verdict};
 
 use super::plan::upstreams;
 use super::{CAPTURED, CLIENTS, Context, MACS, MAPPING, PERMITS, REDIRECTED, client_maps, mark, set};
-use crate::compile::hygiene::{base, loopback};
 use crate::compile::spans::operand;
 use crate::compile::{Fragment, accept, matches, services, zones};
 
-/// Behind the chain that lets in, before destination NAT.
-const PRIORITY: i32 = -140;
+const WHOSE: &str = "proxy";
 const MAPPED: &str = "proxy_mapped";
 const CARRIED: &str = "proxy_carried";
 
@@ -37,7 +35,7 @@ pub(in crate::compile) fn chains(context: &Context<'_>, proxy: &Proxy) -> Fragme
     let maps = client_maps(&proxy.mappings);
     let sets = Sets::of(proxy);
     let chains = BTreeMap::from([
-        ("proxy".to_owned(), base(Hook::Prerouting, PRIORITY, BasePolicy::Accept, whose(&maps))),
+        (WHOSE.to_owned(), Chain { base: None, rules: whose(&maps) }),
         (MAPPED.to_owned(), Chain { base: None, rules: mapped(context, &sets) }),
         (CARRIED.to_owned(), Chain { base: None, rules: carried(context, &sets) }),
     ]);
@@ -45,6 +43,12 @@ pub(in crate::compile) fn chains(context: &Context<'_>, proxy: &Proxy) -> Fragme
         Set { timeout: true, comment: Some("a permit for each mapping that can be carried".to_owned()), ..set(vec![Field::Mark], vec![]) };
     let sets = sets.0.into_iter().chain(maps).chain([(PERMITS.to_owned(), permits)]).collect();
     Fragment { sets, chains }
+}
+
+/// Asked before anything is marked as let in, and in the same base chain: while a ruleset replaces another, a packet that is on its way
+/// meets each base chain as it stands at that moment, and one that would take back the mark might be gone.
+pub(in crate::compile) fn before_letting_in(proxy: &Proxy) -> Option<Rule> {
+    (!proxy.mappings.is_empty()).then(|| Rule::of([Part::Verdict(Verdict::Jump(WHOSE.to_owned()))]))
 }
 
 /// The first rule of forward, before known connections are let through.
@@ -64,7 +68,7 @@ pub(in crate::compile) fn mapped_are_not_forwarded(context: &Context<'_>, proxy:
 
 /// The whole mark is replaced: what has a mapping has not been let in.
 fn whose(maps: &BTreeMap<String, Set>) -> Vec<Rule> {
-    let mut rules = vec![loopback(Field::IifName)];
+    let mut rules = Vec::new();
     for (family, map) in CLIENTS.into_iter().filter(|(_, map)| maps.contains_key(*map)) {
         let mark = Part::MarkFromMap { fields: vec![family.source()], map: map.to_owned() };
         rules.push(Rule::of([matches::is_family(family), mark]));
@@ -73,8 +77,7 @@ fn whose(maps: &BTreeMap<String, Set>) -> Vec<Rule> {
         // Last: a client that is named by its hardware address is that mapping's whatever its address.
         rules.push(Rule::of([Part::MarkFromMap { fields: vec![Field::EtherSaddr], map: MACS.to_owned() }]));
     }
-    rules.push(accept([is_mapped(Op::Eq)]).because("nobody's client"));
-    rules.push(goto([], MAPPED));
+    rules.push(goto([is_mapped(Op::Ne)], MAPPED));
     rules
 }
 

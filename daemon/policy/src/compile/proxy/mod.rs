@@ -26,7 +26,7 @@ use super::Context;
 
 pub use ids::mark;
 pub(super) use input::{captured, dstnat, ports_of_the_forwarder};
-pub(super) use marks::{chains, mapped_are_not_forwarded};
+pub(super) use marks::{before_letting_in, chains, mapped_are_not_forwarded};
 pub(super) use output::{chains as output_chains, ours as output_rules, reserved};
 pub use plan::octets;
 pub(super) use plan::plan;

@@ -52,7 +52,8 @@ pub(in crate::compile) fn chains(context: &Context<'_>, proxy: &Proxy) -> Fragme
     let ports: BTreeSet<&IfName> = proxy.mappings.values().flat_map(|mapping| &mapping.interfaces).collect();
     let to_clients = || through(Field::OifName, ports.iter().copied());
     let back = to_clients().map(|there| accept([there])).into_iter().chain([context.blocked("astray", [])]).collect();
-    let answers = to_clients().map(|there| accept([there, established(), asked])).into_iter().chain([context.blocked("astray", [])]).collect();
+    let answers =
+        to_clients().map(|there| accept([there, established(), asked])).into_iter().chain([context.blocked("astray", [])]).collect();
     let mut out = vec![accept([established()])];
     out.extend(to_upstreams(&sets).map(accept));
     for (family, name) in RELAYS.into_iter().filter(|(_, name)| sets.contains_key(*name)) {
@@ -61,7 +62,10 @@ pub(in crate::compile) fn chains(context: &Context<'_>, proxy: &Proxy) -> Fragme
     }
     out.push(context.blocked("astray", []));
     let chain = |rules| Chain { base: None, rules };
-    Fragment { chains: BTreeMap::from([(OUT.to_owned(), chain(out)), (ANSWERS.to_owned(), chain(answers)), (BACK.to_owned(), chain(back))]), sets }
+    Fragment {
+        chains: BTreeMap::from([(OUT.to_owned(), chain(out)), (ANSWERS.to_owned(), chain(answers)), (BACK.to_owned(), chain(back))]),
+        sets,
+    }
 }
 
 /// Where only named traffic may leave: upstreams are the forwarder's alone, whatever a rule says. The forwarder's own packets were decided before.
