@@ -1,7 +1,7 @@
 //! Mapped clients: the only way out that they have is the forwarder.
 //!
 //! ```text
-//! prerouting -140 proxy ─▶ whose client? the mark becomes the mapping's, and is no longer the mark that lets in
+//!      let_in, proxy ─▶ whose client? the mark becomes the mapping's, in place of the mark that lets in
 //!       proxy_mapped ─▶ DNS by mode; to the box itself: as input says
 //!      proxy_carried ─▶ permit? TCP and UDP to the forwarder's sockets; everything else ends here
 //! ```
