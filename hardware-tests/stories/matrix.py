@@ -25,7 +25,8 @@ KINDS = {
     "quic": lambda source, target, sport: packets.udp(source, target, sport, 443, b"\xc3\0\0\0\1" + MARKER + bytes(1180)),
     "dns": lambda source, target, sport: packets.udp(source, target, sport, 53, MARKER),
     "icmp": lambda source, target, sport: packets.echo(source, target, sport, 1, MARKER),
-    "gre": lambda source, target, sport: packets.ip(source, target, 47, MARKER + bytes(32)),
+    # A header without a key, of version 0: what looks like version 1 and is none is invalid to conntrack and would never leave.
+    "gre": lambda source, target, sport: packets.ip(source, target, 47, bytes([0, 0, 8, 0]) + MARKER + bytes(32)),
 }
 
 

@@ -169,6 +169,7 @@ pub fn upstream(kind: UpstreamKind, port: u16) -> Upstream {
 pub fn proxy(upstreams: &[(&str, Upstream)], via: Via) -> Proxy {
     let mapping = Mapping {
         id: 7,
+        enabled: true,
         clients: ["127.0.0.0/8", "::1/128", "fd00::/64"].map(|text| text.parse().unwrap()).into(),
         macs: [].into(),
         interfaces: [].into(),
