@@ -163,6 +163,7 @@ fn health(generation: u64, upstream: &Name, manner: &Manner) -> FromForwarder {
     let status = if manner.exit.is_some() { HealthStatus::Healthy } else { HealthStatus::Failed };
     let why = manner.exit.is_none().then(|| "connection refused".to_owned());
     let exit = manner.exit.map(|exit| exit.parse().unwrap());
-    let health = Health { at: 0, status, latency_us: Some(100), exit, why };
+    let at = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    let health = Health { at, status, latency_us: Some(100), exit, why };
     FromForwarder::Health { generation, upstream: upstream.clone(), health }
 }
