@@ -4,6 +4,7 @@
 //! requests and their responses in turn. Who may speak is decided by peer credentials, before the first byte is read.
 
 pub mod forwarder;
+pub mod observer;
 pub mod proxy;
 
 use std::collections::BTreeMap;
