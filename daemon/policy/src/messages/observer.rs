@@ -59,17 +59,40 @@ pub enum ObserverRequest {
 pub enum ObserverResponse {
     Status(ObserverStatus),
     /// `more`: there may be older ones. `resume`: the search ran out of time there, and goes on with it as `before`.
-    Events { events: Vec<Event>, more: bool, resume: Option<u64> },
-    Event { event: Box<Event>, raw: RawEvent },
-    Trend { buckets: Vec<BTreeMap<EventKind, u64>> },
-    Alerts { alerts: Vec<Alert>, more: bool, open: u64 },
-    Alert { alert: Box<Alert> },
+    Events {
+        events: Vec<Event>,
+        more: bool,
+        resume: Option<u64>,
+    },
+    Event {
+        event: Box<Event>,
+        raw: RawEvent,
+    },
+    Trend {
+        buckets: Vec<BTreeMap<EventKind, u64>>,
+    },
+    Alerts {
+        alerts: Vec<Alert>,
+        more: bool,
+        open: u64,
+    },
+    Alert {
+        alert: Box<Alert>,
+    },
     /// How many there were.
-    Done { changed: u64 },
-    Suppressions { suppressions: Vec<Suppression> },
-    Raised { alert: Box<Alert> },
+    Done {
+        changed: u64,
+    },
+    Suppressions {
+        suppressions: Vec<Suppression>,
+    },
+    Raised {
+        alert: Box<Alert>,
+    },
     StillHere,
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
 }
 
 /// One thing that was seen.
