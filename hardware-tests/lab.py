@@ -202,7 +202,7 @@ class Lab:
         self._add("control", own["control"])
         self._add("front", front.argv(self), unit="admin-front", notify=False, condition=lambda: front.can_start(self))
         self._add("forwarder", own["forwarder"] + ["--applier-user", "portcullis-applier", "--allow-user", "portcullis-control"])
-        self._add("observer", own["observer"])
+        self._add("observer", own["observer"] + ["--allow-user", "portcullis-control"])
 
     def _add(self, name, argv, unit=None, **more):
         env = {

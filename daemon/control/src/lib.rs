@@ -36,6 +36,7 @@ pub mod judgement;
 pub mod jwt;
 pub mod login;
 pub mod metrics;
+pub mod observer;
 pub mod pages;
 pub mod password;
 pub mod peer;

@@ -10,6 +10,7 @@ use crate::db::{Db, DbError};
 use crate::forwarder::Forwarder;
 use crate::http::{Access, Buckets, Request};
 use crate::judgement::Judgements;
+use crate::observer::Observer;
 use crate::password::Hasher;
 use crate::render::Templates;
 use crate::session;
@@ -21,6 +22,7 @@ pub struct Site {
     pub db: Db,
     pub applier: Applier,
     pub forwarder: Forwarder,
+    pub observer: Observer,
     pub carried: Carrying,
     pub templates: Templates,
     pub ticks: Ticks,
@@ -66,6 +68,7 @@ impl Site {
             db,
             applier: Applier::new(applier_socket),
             forwarder: Forwarder::new(settings.run_dir.join("forwarder.sock")),
+            observer: Observer::new(settings.run_dir.join("observer.sock")),
             carried: Carrying::default(),
             templates: Templates::new()?,
             ticks: Ticks::default(),

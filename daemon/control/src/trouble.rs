@@ -48,6 +48,8 @@ pub enum Trouble {
         "the forwarder does not answer ({0}): the applier lets no mapped client in without it, so nothing leaks and nothing is carried until it is back"
     )]
     ForwarderAway(String),
+    #[error("the observer does not answer ({0}): nothing that carries traffic needs it, and what sensors say meanwhile is not recorded")]
+    ObserverAway(String),
     #[error(
         "config.db cannot be used ({0}): the box keeps running on what the applier holds; see the log, then restore a backup of config.db or free space"
     )]
@@ -86,7 +88,7 @@ impl Trouble {
             Trouble::TooMany { .. } => 429,
             Trouble::TooLarge(_) => 413,
             Trouble::WentBack(_) => 502,
-            Trouble::ApplierAway(_) | Trouble::ForwarderAway(_) | Trouble::Storage(_) => 503,
+            Trouble::ApplierAway(_) | Trouble::ForwarderAway(_) | Trouble::ObserverAway(_) | Trouble::Storage(_) => 503,
             Trouble::Internal(_) => 500,
         }
     }
@@ -109,6 +111,7 @@ impl Trouble {
             Trouble::WentBack(_) => "went-back",
             Trouble::ApplierAway(_) => "applier-away",
             Trouble::ForwarderAway(_) => "forwarder-away",
+            Trouble::ObserverAway(_) => "observer-away",
             Trouble::Storage(_) => "storage",
             Trouble::Internal(_) => "internal",
         }
@@ -131,6 +134,7 @@ impl Trouble {
             Trouble::WentBack(_) => "The change failed and the box went back",
             Trouble::ApplierAway(_) => "The applier does not answer",
             Trouble::ForwarderAway(_) => "The forwarder does not answer",
+            Trouble::ObserverAway(_) => "The observer does not answer",
             Trouble::Storage(_) => "The database cannot be used",
             Trouble::Internal(_) => "Something went wrong in Portcullis",
         }

@@ -48,7 +48,7 @@ struct Row {
 const PER_PAGE: u32 = 50;
 
 /// The beginnings of actions, in people's words.
-const ACTIONS: [(&str, &str); 12] = [
+const ACTIONS: [(&str, &str); 13] = [
     ("", "everything"),
     ("policy.", "policies in effect"),
     ("candidate.", "the candidate"),
@@ -56,6 +56,7 @@ const ACTIONS: [(&str, &str); 12] = [
     ("proxy.", "flows ended, upstreams probed"),
     ("secret.", "secrets"),
     ("mappings.", "imports of mappings"),
+    ("alert.", "alerts acknowledged and suppressed"),
     ("login", "signing in"),
     ("user.", "users"),
     ("key.", "API keys"),

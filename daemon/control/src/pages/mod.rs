@@ -4,6 +4,7 @@
 //! in `templates/pages/` only loop and print. A handler never asks who may: its route says it.
 
 pub mod account;
+pub mod alerts;
 pub mod audit;
 pub mod connections;
 pub mod dashboard;
@@ -30,6 +31,7 @@ pub mod policies;
 pub mod preview;
 #[cfg(test)]
 pub mod sample;
+pub mod seen;
 pub mod setup;
 pub mod shell;
 pub mod spark;
@@ -61,6 +63,8 @@ pub fn routes() -> impl Iterator<Item = Route> {
         mapping_table::ROUTES,
         upstreams::ROUTES,
         connections::ROUTES,
+        alerts::ROUTES,
+        seen::ROUTES,
         policies::ROUTES,
         editor::ROUTES,
         preview::ROUTES,

@@ -101,6 +101,7 @@ pub fn nav(section: &str, sees: Sees, status: Option<&Status>, candidate: bool) 
             item("/upstreams", "upstreams", "Upstreams"),
             item("/connections", "connections", "Connections"),
         ],
+        vec![item("/alerts", "alerts", "Alerts"), item("/seen", "seen", "Events")],
         records,
         people,
     ]

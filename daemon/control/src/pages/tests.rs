@@ -69,7 +69,7 @@ fn sound(html: &str, path: &str) {
 }
 
 /// Pages that say something also when nobody answers.
-const STILL_THERE: [&str; 14] = [
+const STILL_THERE: [&str; 16] = [
     "/",
     "/firewall",
     "/firewall/kernel",
@@ -77,6 +77,8 @@ const STILL_THERE: [&str; 14] = [
     "/mappings/new",
     "/upstreams",
     "/connections",
+    "/alerts",
+    "/seen",
     "/policies",
     "/policies/preview",
     "/explain",
