@@ -39,6 +39,8 @@ pub struct Preview {
     pub text_diff: String,
     /// What is newly permitted and what no longer, computed from both plans.
     pub changes: String,
+    /// Of that, what is about mapped clients and their upstreams.
+    pub carried: Vec<String>,
     /// The plan as text.
     pub plan: String,
 }
@@ -142,19 +144,16 @@ pub fn preview(site: &Site, candidate: &Candidate) -> Result<Preview, Trouble> {
     let before = running.as_ref().and_then(|running| running.judged.as_ref());
     let (old_text, new_text) = (before.map(|old| old.plan.to_string()).unwrap_or_default(), judged.plan.to_string());
     let nothing = policy::Plan::default();
+    let changes = policy::changes(before.map_or(&nothing, |old| &old.plan), &judged.plan);
     Ok(Preview {
         version: candidate.version,
         digest: judged.digest.0.clone(),
         running: before.map(|old| old.digest.0.clone()),
         text_diff: policy::diff_text(&old_text, &new_text),
-        changes: changes(before.map_or(&nothing, |old| &old.plan), &judged.plan),
+        changes: changes.to_string(),
+        carried: changes.carried,
         plan: new_text,
     })
-}
-
-/// What is newly permitted and what no longer, in words.
-pub fn changes(old: &policy::Plan, new: &policy::Plan) -> String {
-    policy::changes(old, new).to_string()
 }
 
 fn stored(db: &Connection) -> Result<Option<Candidate>, Trouble> {

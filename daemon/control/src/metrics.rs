@@ -118,6 +118,21 @@ fn carried(page: &mut Page, status: &ForwarderStatus) {
     page.sample(&[], status.health_rounds);
     page.counter("portcullis_forwarder_refused_flows_total", "Flows refused because a limit was reached.");
     page.sample(&[], status.refused_flows);
+    page.gauge("portcullis_forwarder_protocol_flows", "Flows that are open, by protocol.");
+    for (protocol, flows) in &status.protocols {
+        page.sample(&[("protocol", protocol)], flows);
+    }
+    page.counter("portcullis_forwarder_datagrams_total", "Datagrams carried; up is from the client.");
+    page.sample(&[("direction", "up")], status.datagrams.up);
+    page.sample(&[("direction", "down")], status.datagrams.down);
+    page.counter("portcullis_forwarder_dropped_datagrams_total", "Datagrams of mapped clients, and answers to them, that were dropped.");
+    for (reason, count) in &status.datagrams.dropped {
+        page.sample(&[("reason", reason)], count);
+    }
+    page.counter("portcullis_forwarder_questions_total", "Questions to port 53 that were taken.");
+    page.sample(&[], status.datagrams.questions);
+    page.counter("portcullis_forwarder_failed_questions_total", "Of those, answered by SERVFAIL because nobody else answered.");
+    page.sample(&[], status.datagrams.failed_questions);
     page.gauge("portcullis_forwarder_descriptors", "Descriptors in use.");
     page.sample(&[], status.descriptors);
     page.gauge("portcullis_forwarder_descriptors_max", "Descriptors that the forwarder may have.");
@@ -234,6 +249,10 @@ mod tests {
             "portcullis_forwarder_flows{mapping=\"anna\"} 2",
             "portcullis_forwarder_bytes_total{mapping=\"anna\",direction=\"down\"} 64000000",
             "portcullis_health_rounds_total 120",
+            "portcullis_forwarder_protocol_flows{protocol=\"tcp\"} 2",
+            "portcullis_forwarder_datagrams_total{direction=\"up\"} 310",
+            "portcullis_forwarder_dropped_datagrams_total{reason=\"upstream-without-udp\"} 4200",
+            "portcullis_forwarder_questions_total 42",
             "portcullis_quota_limit_bytes{mapping=\"anna\",period=\"day\"} 1000000000",
             "portcullis_rule_packets_total{rule=\"lan-out/web\"} 81234",
         ] {

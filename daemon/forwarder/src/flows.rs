@@ -46,6 +46,13 @@ pub struct Tally {
     pub failed: AtomicU64,
 }
 
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub mappings: BTreeMap<Name, u64>,
+    pub upstreams: BTreeMap<Name, u64>,
+    pub protocols: BTreeMap<String, u64>,
+}
+
 /// One flow.
 pub struct Entry {
     pub id: u64,
@@ -140,14 +147,15 @@ impl Flows {
         lock(&self.register).flows.len() as u64
     }
 
-    /// Flows by mapping, and by upstream.
-    pub fn counts(&self) -> (BTreeMap<Name, u64>, BTreeMap<Name, u64>) {
-        let (mut mappings, mut upstreams) = (BTreeMap::new(), BTreeMap::new());
+    /// How many are open, by what they have in common.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
         for entry in lock(&self.register).flows.values() {
-            *mappings.entry(entry.mapped.name.clone()).or_default() += 1;
-            *upstreams.entry(entry.route().name.clone()).or_default() += 1;
+            *counts.mappings.entry(entry.mapped.name.clone()).or_default() += 1;
+            *counts.upstreams.entry(entry.route().name.clone()).or_default() += 1;
+            *counts.protocols.entry(entry.protocol.to_owned()).or_default() += 1;
         }
-        (mappings, upstreams)
+        counts
     }
 
     pub fn tally(&self, mapping: &Name) -> Arc<Tally> {

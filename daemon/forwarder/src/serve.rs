@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use policy::messages::forwarder::{ForwarderRequest, ForwarderResponse, ForwarderStatus, MappingTraffic};
+use policy::messages::forwarder::{Datagrams, ForwarderRequest, ForwarderResponse, ForwarderStatus, MappingTraffic};
 use policy::messages::{Inbox, encode};
 use tracing::{debug, warn};
 
@@ -146,17 +146,19 @@ impl Serve {
 
     fn status(&self) -> ForwarderStatus {
         let carried = self.shared.carried();
-        let (by_mapping, by_upstream) = self.shared.flows.counts();
+        let counts = self.shared.flows.counts();
+        let mut datagrams = Datagrams::default();
+        lock(&self.shared.datagrams).iter().for_each(|handle| handle.counters.tell(&mut datagrams));
         let board = lock(&self.shared.board);
         let mut upstreams = if carried.is_some() { board.statuses() } else { BTreeMap::new() };
         for (name, status) in &mut upstreams {
-            status.flows = by_upstream.get(name).copied().unwrap_or(0);
+            status.flows = counts.upstreams.get(name).copied().unwrap_or(0);
         }
         let mappings = carried.iter().flat_map(|carried| &carried.proxy.mappings).map(|(name, mapping)| {
             let tally = self.shared.flows.tally(name);
             let traffic = MappingTraffic {
                 state: board.state(&mapping.via),
-                flows: by_mapping.get(name).copied().unwrap_or(0),
+                flows: counts.mappings.get(name).copied().unwrap_or(0),
                 up_bytes: tally.up.load(Relaxed),
                 down_bytes: tally.down.load(Relaxed),
                 connections: tally.connections.load(Relaxed),
@@ -176,6 +178,8 @@ impl Serve {
             pipes: pipes::MADE.load(Relaxed),
             health_rounds: board.rounds(),
             refused_flows: self.shared.flows.refused(),
+            protocols: counts.protocols,
+            datagrams,
         }
     }
 }

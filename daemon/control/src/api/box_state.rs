@@ -214,7 +214,10 @@ fn diff(visit: &Visit) -> Result<Response, Trouble> {
     let to = to.map_or_else(|| chosen(visit, Some("candidate")), Ok)?;
     let (from, to) = (visit.site.judgements.passed(&from)?, visit.site.judgements.passed(&to)?);
     let text = policy::diff_text(&from.plan.to_string(), &to.plan.to_string());
-    Ok(Response::json(&json!({ "from": from.digest, "to": to.digest, "text": text, "changes": candidate::changes(&from.plan, &to.plan) })))
+    let changes = policy::changes(&from.plan, &to.plan);
+    Ok(Response::json(&json!({
+        "from": from.digest, "to": to.digest, "text": text, "changes": changes.to_string(), "carried": changes.carried,
+    })))
 }
 
 fn starting_points(_: &Visit) -> Result<Response, Trouble> {
@@ -237,13 +240,16 @@ struct ExplainBody {
     to: String,
     service: String,
     at: Option<String>,
+    mac: Option<String>,
 }
 
 fn explain(visit: &Visit) -> Result<Response, Trouble> {
-    let ExplainBody { of, from, to, service, at } = visit.request.json()?;
-    let query = policy::Query::parse(&from, &to, &service, at.as_deref()).map_err(|bad| Trouble::field("packet", bad.to_string()))?;
+    let ExplainBody { of, from, to, service, at, mac } = visit.request.json()?;
+    let bad = |bad: policy::explain::BadQuery| Trouble::field("packet", bad.to_string());
+    let query = policy::Query::parse(&from, &to, &service, at.as_deref()).map_err(bad)?;
+    let query = query.with_mac(mac.as_deref()).map_err(|bad| Trouble::field("mac", bad.to_string()))?;
     // A policy with a false assertion can still be asked why it is false.
     let checked = policy::load(&chosen(visit, of.as_deref())?).map_err(Trouble::Policy)?;
-    let told = policy::explain(&checked, &policy::compile(&checked), &query).map_err(|bad| Trouble::field("packet", bad.to_string()))?;
+    let told = policy::explain(&checked, &policy::compile(&checked), &query).map_err(bad)?;
     Ok(Response::json(&json!({ "verdict": told.verdict, "text": told.to_string(), "explanation": told })))
 }

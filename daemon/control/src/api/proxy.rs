@@ -122,9 +122,9 @@ fn status(visit: &Visit) -> Result<Response, Trouble> {
     let permits = known.permits();
     let forwarder = known.forwarder.as_ref().map(|status| {
         json!({
-            "startedAt": status.started_at, "generation": status.generation, "flows": status.flows, "descriptors": status.descriptors,
-            "descriptorsMax": status.descriptors_max, "pipes": status.pipes, "healthRounds": status.health_rounds,
-            "refusedFlows": status.refused_flows,
+            "startedAt": status.started_at, "generation": status.generation, "flows": status.flows, "protocols": status.protocols,
+            "descriptors": status.descriptors, "descriptorsMax": status.descriptors_max, "pipes": status.pipes,
+            "healthRounds": status.health_rounds, "refusedFlows": status.refused_flows, "datagrams": status.datagrams,
         })
     });
     Ok(Response::json(&json!({

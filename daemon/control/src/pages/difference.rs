@@ -28,13 +28,26 @@ pub struct Line {
 /// The difference by meaning, or why there is none to show.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Meaning {
+    /// Mapped clients, and the upstreams that carry them.
+    pub carried: Vec<Carried>,
+    pub carried_more: Option<String>,
     pub groups: Vec<Group>,
     /// Said where there are no groups.
     pub none: String,
 }
 
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Carried {
+    /// As of a [`Group`].
+    pub kind: &'static str,
+    /// `newly carried`, `upstream berlin`
+    pub about: String,
+    pub text: String,
+}
+
 /// Lines of a diff on one page; beyond, nobody reads, and a browser suffers.
 const MOST_LINES: usize = 4000;
+const MOST_CARRIED: usize = 200;
 
 /// File by file; equal files are left out.
 pub fn text(old: &Sources, new: &Sources) -> Vec<DiffLine> {
@@ -76,13 +89,25 @@ pub fn meaning(old: Option<&Judged>, new: &Judged) -> Meaning {
 
 impl Meaning {
     pub fn unknown(why: &str) -> Self {
-        Meaning { groups: Vec::new(), none: why.to_owned() }
+        Meaning { none: why.to_owned(), ..Meaning::default() }
+    }
+
+    /// Nothing is different, and it is known.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.carried.is_empty()
     }
 }
 
 fn told(changes: Changes) -> Meaning {
+    let hidden = changes.carried.len().saturating_sub(MOST_CARRIED);
+    let about_carried = Meaning {
+        carried: changes.carried.iter().take(MOST_CARRIED).map(|line| carried(line)).collect(),
+        carried_more: (hidden > 0).then(|| format!("and {} more, which the text below tells", super::format::count(hidden as u64))),
+        ..Meaning::default()
+    };
     if changes.too_large {
-        return Meaning::unknown("The difference is too large to be computed on this box. The text below tells it.");
+        let none = "What changes for all other packets is too much to be computed on this box. The text below tells it.".to_owned();
+        return Meaning { none, ..about_carried };
     }
     let mut groups: Vec<Group> = Vec::new();
     for change in changes.changes {
@@ -93,7 +118,22 @@ fn told(changes: Changes) -> Meaning {
             None => groups.push(Group { title, kind, lines: vec![line] }),
         }
     }
-    Meaning { groups, none: "Every new connection is treated as before.".to_owned() }
+    let none = if about_carried.is_empty() {
+        "Every new connection is treated as before."
+    } else {
+        "Every other new connection is treated as before."
+    };
+    Meaning { groups, none: none.to_owned(), ..about_carried }
+}
+
+fn carried(line: &str) -> Carried {
+    let (about, text) = line.split_once(": ").unwrap_or(("", line));
+    let kind = match about {
+        "newly carried" => "add",
+        "no longer carried" => "del",
+        _ => "same",
+    };
+    Carried { kind, about: ui::visible(about), text: ui::visible(text) }
 }
 
 fn title(what: &What) -> (&'static str, String) {
@@ -134,6 +174,21 @@ mod tests {
         assert!(told.groups.iter().flat_map(|group| &group.lines).any(|line| line.administration));
         let same = meaning(Some(&policy("tcp/22", "lan")), &policy("tcp/22", "lan"));
         assert!(same.groups.is_empty() && same.none.contains("as before"));
+    }
+
+    #[test]
+    fn what_changes_for_mapped_clients_is_told_beside_what_changes_for_packets() {
+        let judged = |text: &str| policy::judge(&Sources::single("a.yaml", text)).unwrap_or_else(|problems| panic!("{problems}"));
+        let text = crate::pages::sample::carried_policy().0["carried.yaml"].clone();
+        let without_tv = text.split("---\n").filter(|part| !part.contains("name: tv")).collect::<Vec<_>>().join("---\n");
+        let told = meaning(Some(&judged(&without_tv)), &judged(&text.replace("port: 3128", "port: 3129")));
+        let lines: Vec<_> = told.carried.iter().map(|line| (line.kind, line.about.as_str(), line.text.as_str())).collect();
+        assert_eq!(
+            lines,
+            [("add", "newly carried", "clients of mapping tv, by upstream berlin"), ("same", "upstream oslo", "with other settings")]
+        );
+        assert!(!told.is_empty() && told.none.contains("Every other"), "{told:?}");
+        assert!(meaning(Some(&judged(&text)), &judged(&text)).is_empty());
     }
 
     #[test]

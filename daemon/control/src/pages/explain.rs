@@ -2,13 +2,16 @@
 
 use policy::explain::{Decided, Explanation, Query};
 use policy::model::Config;
+use policy::name::Name;
 use policy::{Judged, Sources, explain};
 use serde::Serialize;
 
+use super::mappings;
 use super::page::Page;
 use super::policies::say_running;
-use super::ui::{Choice, Fact, Field, Place, Tone};
+use super::ui::{Badge, Choice, Fact, Field, Place, Tone, query};
 use crate::candidate;
+use crate::carried::Known;
 use crate::http::{Access, Fields, Method, Response, Route, Visit};
 use crate::role::Action;
 use crate::trouble::Trouble;
@@ -30,9 +33,22 @@ struct Answer {
     packet: String,
     because: String,
     origin: Option<Place>,
+    /// The mapping whose client sends it.
+    client: Option<Client>,
     facts: Vec<Fact>,
     times: Vec<Time>,
     steps: Vec<Step>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Client {
+    mapping: String,
+    href: String,
+    via: String,
+    origin: Place,
+    /// Where the policy that runs is asked: whether it is let in at this moment.
+    now: Option<Badge>,
+    why: String,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -75,7 +91,12 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
     };
     let (answer, trouble) = match asked.get("from").map(|_| answer(asked, judged, sources)) {
         None => (None, None),
-        Some(Ok(answer)) => (Some(answer), None),
+        Some(Ok(mut answer)) => {
+            if let Some(client) = answer.client.as_mut().filter(|_| !of_candidate) {
+                client.look(&visit.site.carried.look(visit.site));
+            }
+            (Some(answer), None)
+        }
         Some(Err(trouble)) => (None, Some(trouble)),
     };
     Page::new(visit, "Explain").told(&mut fields, trouble)?.draw("explain.html", &Explain { subject, fields, answer, nothing: None })
@@ -93,6 +114,7 @@ fn fields(asked: &Fields, config: Option<&Config>, runs: bool) -> Vec<Field> {
     let mut fields = vec![
         Field::select("from", "From", from, places),
         Field::text("source", "Source", asked.text("source")).hint("Empty: some address there."),
+        Field::text("mac", "Hardware address", asked.text("mac")).hint("Of the sender, by which it may be mapped.").autocomplete("off"),
         Field::text("destination", "Destination", asked.text("destination")).hint("Empty: the box."),
         Field::select(
             "protocol",
@@ -111,13 +133,13 @@ fn fields(asked: &Fields, config: Option<&Config>, runs: bool) -> Vec<Field> {
 }
 
 fn answer(asked: &Fields, judged: &Judged, sources: &Sources) -> Result<Answer, Trouble> {
-    let query = query(asked)?;
+    let query = question(asked)?;
     let told = explain(&judged.checked, &judged.plan, &query).map_err(|bad| Trouble::field("source", format!("does not fit: {bad}")))?;
     Ok(shown(&told, sources))
 }
 
 /// Each part by itself, so that a slip is told at its own field.
-fn query(asked: &Fields) -> Result<Query, Trouble> {
+fn question(asked: &Fields) -> Result<Query, Trouble> {
     let given = |name: &str| Some(asked.text(name).trim()).filter(|text| !text.is_empty()).map(str::to_owned);
     let from = asked.required("from")?;
     let parse = |to: &str, service: &str, at: Option<&str>| Query::parse(from, to, service, at);
@@ -132,11 +154,32 @@ fn query(asked: &Fields) -> Result<Query, Trouble> {
     let mut query = parse("box", &service, None).map_err(wrong("port"))?;
     query.source = address("source")?;
     query.destination = address("destination")?;
-    query.at = match given("at") {
+    let query = query.with_mac(given("mac").as_deref()).map_err(wrong("mac"))?;
+    let at = match given("at") {
         Some(at) => parse("box", "tcp", Some(&at)).map_err(wrong("at"))?.at,
         None => None,
     };
-    Ok(query)
+    Ok(Query { at, ..query })
+}
+
+impl Client {
+    fn of(client: &policy::explain::Client, sources: &Sources) -> Self {
+        Client {
+            mapping: client.mapping.to_string(),
+            href: format!("/mappings/mapping?name={}", query(client.mapping.as_str())),
+            via: client.via.clone(),
+            origin: Place::of(&client.origin, sources),
+            now: None,
+            why: if client.enabled { String::new() } else { "The policy switches it off: it is never let in.".to_owned() },
+        }
+    }
+
+    fn look(&mut self, known: &Known) {
+        if let Ok(name) = Name::try_from(self.mapping.as_str()) {
+            self.now = Some(mappings::state(known, &name));
+            self.why = mappings::reason(known, &name);
+        }
+    }
 }
 
 fn shown(told: &Explanation, sources: &Sources) -> Answer {
@@ -156,6 +199,7 @@ fn shown(told: &Explanation, sources: &Sources) -> Answer {
         packet: told.packet.clone(),
         because: if told.times.is_empty() { because(&told.decided) } else { "It depends on the time of the week:".to_owned() },
         origin: if told.times.is_empty() { place(&told.decided) } else { None },
+        client: told.client.as_ref().map(|client| Client::of(client, sources)),
         facts,
         times: told
             .times

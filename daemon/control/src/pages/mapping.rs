@@ -1,7 +1,5 @@
 //! One mapping: how it does, and the form that changes it in the candidate.
 
-use policy::Sources;
-use policy::edit::{self, Refused};
 use policy::model::Config;
 use policy::name::Name;
 use serde::Serialize;
@@ -9,10 +7,10 @@ use serde::Serialize;
 use super::mapping_form::{self as form, Kept};
 use super::mappings::{Row, row, state};
 use super::page::{self, Page};
-use super::ui::{self, Badge, Field, ShownProblem, Tone, query};
+use super::resource::{self, Refusal, named};
+use super::ui::{Badge, Field, ShownProblem, Tone, query};
 use super::upstreams::{sentence, verdict};
 use crate::candidate::{self, Candidate};
-use crate::flash;
 use crate::forwarder;
 use crate::http::{Access, Fields, Method, Response, Route, Visit};
 use crate::role::Action;
@@ -41,6 +39,8 @@ struct Mapping {
     /// It stands in the candidate.
     written: bool,
     base: u64,
+    /// It cannot be saved as it was typed.
+    refused: bool,
     problems: Vec<ShownProblem>,
     who: Vec<Field>,
     how: Vec<Field>,
@@ -51,16 +51,21 @@ struct Mapping {
 
 fn show(visit: &Visit) -> Result<Response, Trouble> {
     let name = named(visit.request.query.required("name")?)?;
-    let candidate = candidate::get(visit.site)?;
-    let (config, _) = policy::read::read(&candidate.sources);
+    let (candidate, config) = written(visit)?;
     let typed = config.proxy_mappings.get(&name).map(|mapping| form::values(&name, mapping));
-    draw(visit, Some(&name), typed.as_ref(), &candidate, &config, Vec::new(), None)
+    draw(visit, Some(&name), typed.as_ref(), &candidate, &config, Refusal::default())
 }
 
 fn show_new(visit: &Visit) -> Result<Response, Trouble> {
+    let (candidate, config) = written(visit)?;
+    draw(visit, None, Some(&visit.request.query), &candidate, &config, Refusal::default())
+}
+
+/// The candidate, and what of it can be read.
+pub fn written(visit: &Visit) -> Result<(Candidate, Config), Trouble> {
     let candidate = candidate::get(visit.site)?;
     let (config, _) = policy::read::read(&candidate.sources);
-    draw(visit, None, Some(&visit.request.query), &candidate, &config, Vec::new(), None)
+    Ok((candidate, config))
 }
 
 fn draw(
@@ -69,8 +74,7 @@ fn draw(
     typed: Option<&Fields>,
     candidate: &Candidate,
     config: &Config,
-    problems: Vec<ShownProblem>,
-    trouble: Option<Trouble>,
+    mut refusal: Refusal,
 ) -> Result<Response, Trouble> {
     let seen = visit.site.applier.seen();
     let known = visit.site.carried.look(visit.site);
@@ -85,8 +89,10 @@ fn draw(
     let mut all: Vec<Field> =
         [&mut inputs.who, &mut inputs.how, &mut inputs.limits, &mut inputs.times].into_iter().flat_map(std::mem::take).collect();
     let (who, how, limits) = (all.len() - 13, 6, 4);
-    let mut page = Page::new(visit, title.clone()).told(&mut all, trouble)?;
-    if !problems.is_empty() {
+    let about_the_form = refusal.is_about_the_form();
+    refusal.mark(&mut all);
+    let mut page = Page::new(visit, title.clone()).told(&mut all, refusal.trouble)?;
+    if about_the_form {
         page = page.status(422);
     }
     let times = all.split_off(who + how + limits);
@@ -107,7 +113,8 @@ fn draw(
         may_test: visit.may(Action::Operate) && running.is_some(),
         written: stands.is_some() || name.is_none(),
         base: candidate.version,
-        problems,
+        refused: about_the_form,
+        problems: refusal.elsewhere,
         who: all,
         how,
         limits,
@@ -126,74 +133,31 @@ fn change(visit: &Visit) -> Result<Response, Trouble> {
 
 fn create(visit: &Visit) -> Result<Response, Trouble> {
     let typed = visit.request.form()?;
-    match typed.required("name").and_then(|name| named(name.trim())) {
+    match typed.required("name").and_then(named) {
         Ok(name) => write(visit, &typed, &name, true),
         Err(trouble) => {
-            let candidate = candidate::get(visit.site)?;
-            let (config, _) = policy::read::read(&candidate.sources);
-            draw(visit, None, Some(&typed), &candidate, &config, Vec::new(), Some(trouble))
+            let (candidate, config) = written(visit)?;
+            draw(visit, None, Some(&typed), &candidate, &config, trouble.into())
         }
     }
 }
 
 /// Into the candidate if it is right; else back onto the page with everything that was typed.
 fn write(visit: &Visit, typed: &Fields, name: &Name, new: bool) -> Result<Response, Trouble> {
-    let candidate = candidate::get(visit.site)?;
-    let (config, _) = policy::read::read(&candidate.sources);
-    let again = |problems, trouble| draw(visit, (!new).then_some(name), Some(typed), &candidate, &config, problems, trouble);
-    let kept = Kept::of(config.proxy_mappings.get(name));
-    let edited = form::text(name.as_str(), typed, &kept).and_then(|text| {
-        let edited = if new {
-            edit::insert(&candidate.sources, &home(&candidate.sources), &text)
-        } else {
-            edit::replace(&candidate.sources, "ProxyMapping", name.as_str(), &text)
-        };
-        edited.map_err(told)
-    });
-    let edited = match edited {
-        Ok(edited) => edited,
-        Err(trouble) => return again(Vec::new(), Some(trouble)),
-    };
-    // Problems that stood there before are not this form's; it refuses what it would add.
-    let before = visit.site.judgements.of(&candidate.sources).as_ref().as_ref().err().map_or(0, |problems| problems.0.len());
-    if let Err(problems) = &*visit.site.judgements.of(&edited)
-        && problems.0.len() > before
-    {
-        return again(ui::problems(problems, &edited, None), None);
-    }
-    match candidate::save(visit.site, visit.actor()?, typed.number("base")?.unwrap_or(0), edited) {
-        Ok(_) if before > 0 => Ok(Response::see_other("/policies")
-            .flash(flash::Tone::Warn, format!("{name} is saved, but the candidate has other problems and cannot be applied yet."))),
-        Ok(_) => Ok(Response::see_other("/policies/preview")
-            .flash(flash::Tone::Ok, format!("{name} is saved in the candidate. This is what applying it changes."))),
-        Err(trouble @ Trouble::Conflict(_)) => again(Vec::new(), Some(trouble)),
-        Err(trouble) => Err(trouble),
-    }
-}
-
-/// New mappings go where mappings stand already, else into a file of their own.
-fn home(sources: &Sources) -> String {
-    let there = edit::resources(sources).into_iter().rfind(|entry| entry.kind == "ProxyMapping").map(|entry| entry.file.to_owned());
-    there.unwrap_or_else(|| "mappings.yaml".to_owned())
-}
-
-fn told(refused: Refused) -> Trouble {
-    match refused {
-        Refused::AlreadyThere { .. } => Trouble::field("name", "is taken; choose another"),
-        other => Trouble::Conflict(other.to_string()),
-    }
+    let (candidate, config) = written(visit)?;
+    let text = form::text(name.as_str(), typed, &Kept::of(config.proxy_mappings.get(name)));
+    let base = typed.number("base")?.unwrap_or(0);
+    let saved = text.map_err(Refusal::from).and_then(|text| resource::write(visit, &form::SUBJECT, name, new, base, &text, || Ok(())));
+    saved.or_else(|refusal| draw(visit, (!new).then_some(name), Some(typed), &candidate, &config, refusal))
 }
 
 fn remove(visit: &Visit) -> Result<Response, Trouble> {
     let typed = visit.request.form()?;
     let name = named(typed.required("mapping")?)?;
-    let candidate = candidate::get(visit.site)?;
-    let edited = edit::delete(&candidate.sources, "ProxyMapping", name.as_str()).map_err(told)?;
-    candidate::save(visit.site, visit.actor()?, typed.number("base")?.unwrap_or(0), edited)?;
-    Ok(Response::see_other("/policies/preview").flash(
-        flash::Tone::Warn,
-        format!("{name} is no longer part of the candidate. Once applied, its clients go by the firewall's rules."),
-    ))
+    let (candidate, config) = written(visit)?;
+    let after = "Once that is applied, its clients go by the firewall's rules.";
+    let removed = resource::remove(visit, &form::SUBJECT, &name, typed.number("base")?.unwrap_or(0), after);
+    removed.or_else(|refusal| draw(visit, Some(&name), Some(&typed), &candidate, &config, refusal))
 }
 
 /// Probes what the mapping that runs may use.
@@ -207,8 +171,4 @@ fn test(visit: &Visit) -> Result<Response, Trouble> {
     let upstreams: Vec<Name> = mapping.spec.upstream.iter().cloned().chain(members.unwrap_or_default()).collect();
     let health = forwarder::probe(visit.site, visit.actor()?, upstreams)?;
     Ok(Response::see_other(&format!("/mappings/mapping?name={}", query(name.as_str()))).flash(verdict(&health), sentence(&health)))
-}
-
-fn named(text: &str) -> Result<Name, Trouble> {
-    Name::try_from(text).map_err(|bad| Trouble::field("name", bad.to_string()))
 }

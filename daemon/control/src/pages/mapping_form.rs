@@ -1,10 +1,9 @@
 //! One mapping as a form: its fields from the resource, and the resource's text from what was typed.
-//!
-//! The form keeps no second model: what it writes is the policy's own text, and `policy` judges it.
 
 use policy::model::{CaptureMode, Config, DnsMode, ProxyMapping, Resource};
 use policy::name::Name;
 
+use super::resource::{self, Subject, quoted};
 use super::ui::{Choice, Field};
 use crate::http::Fields;
 use crate::trouble::Trouble;
@@ -145,26 +144,24 @@ fn vias(config: Option<&Config>) -> Vec<Choice> {
     choices
 }
 
-/// The resource as text. Values are quoted as JSON, which is YAML: nothing that was typed can become structure.
-pub fn text(name: &str, typed: &Fields, kept: &Kept) -> Result<String, Trouble> {
-    let quoted = |text: &str| serde_json::to_string(text).map_err(|error| Trouble::Internal(error.to_string()));
-    let list = |text: &str| -> Result<String, Trouble> {
-        let items = text.split([',', '\n', '\r', ' ', ';']).filter(|item| !item.is_empty()).map(quoted).collect::<Result<Vec<_>, _>>()?;
-        Ok(format!("[{}]", items.join(", ")))
-    };
-    let mut lines = vec![
-        "apiVersion: portcullis/v1".to_owned(),
-        "kind: ProxyMapping".to_owned(),
-        "metadata:".to_owned(),
-        format!("  name: {}", quoted(name)?),
-    ];
-    let typed_text = |field: &str| typed.text(field).trim().to_owned();
-    let description = typed_text("description");
-    if !description.is_empty() {
-        lines.push(format!("  description: {}", quoted(&description)?));
+pub const SUBJECT: Subject = Subject { kind: "ProxyMapping", file: "mappings.yaml", field };
+
+fn field(place: &str) -> &str {
+    match resource::first(place) {
+        "upstream" | "group" => "via",
+        "schedule" => match place.strip_prefix("schedule.").map_or("", resource::first) {
+            part @ ("days" | "until") => part,
+            _ => "from",
+        },
+        "dohAuthority" => "dohServer",
+        other => other,
     }
-    lines.push("spec:".to_owned());
-    lines.push(format!("  clients: {}", list(typed.text("clients"))?));
+}
+
+/// The resource as text.
+pub fn text(name: &str, typed: &Fields, kept: &Kept) -> Result<String, Trouble> {
+    let mut lines = resource::head("ProxyMapping", name, typed.text("description"))?;
+    lines.push(format!("  clients: {}", resource::list(typed.text("clients"))?));
     match typed.text("via").split_once(' ') {
         Some((kind @ ("upstream" | "group"), of)) => lines.push(format!("  {kind}: {}", quoted(of)?)),
         _ => return Err(Trouble::field("via", "is missing; choose an upstream or a group")),
@@ -180,14 +177,13 @@ pub fn text(name: &str, typed: &Fields, kept: &Kept) -> Result<String, Trouble> 
         "dohStub" => {
             lines.push("  dns: dohStub".to_owned());
             for field in ["dohUrl", "dohServer"] {
-                let value = typed_text(field);
+                let value = typed.text(field).trim();
                 if !value.is_empty() {
-                    lines.push(format!("  {field}: {}", quoted(&value)?));
+                    lines.push(format!("  {field}: {}", quoted(value)?));
                 }
             }
             if let Some(pem) = &kept.authority {
-                lines.push("  dohAuthority: |".to_owned());
-                lines.extend(pem.lines().map(|line| format!("    {}", line.trim())));
+                lines.extend(resource::block("dohAuthority", pem));
             }
         }
         _ => {}
@@ -197,10 +193,11 @@ pub fn text(name: &str, typed: &Fields, kept: &Kept) -> Result<String, Trouble> 
             lines.push(format!("  {field}: {number}"));
         }
     }
-    let times: Vec<String> = [("days", typed_text("days")), ("from", typed_text("from")), ("until", typed_text("until"))]
+    let times: Vec<String> = ["days", "from", "until"]
         .into_iter()
+        .map(|field| (field, typed.text(field).trim()))
         .filter(|(_, value)| !value.is_empty())
-        .map(|(field, value)| Ok(format!("{field}: {}", if field == "days" { list(&value)? } else { quoted(&value)? })))
+        .map(|(field, value)| Ok(format!("{field}: {}", if field == "days" { resource::list(value)? } else { quoted(value)? })))
         .collect::<Result<_, Trouble>>()?;
     if !times.is_empty() {
         lines.push(format!("  schedule: {{ {} }}", times.join(", ")));

@@ -218,7 +218,7 @@ pub fn state(known: &Known, mapping: &Name) -> Badge {
     }
 }
 
-fn reason(known: &Known, mapping: &Name) -> String {
+pub fn reason(known: &Known, mapping: &Name) -> String {
     known.effect(mapping).and_then(|effect| effect.blocked.as_ref()).map_or_else(String::new, |blocked| visible(&carried::why(blocked)))
 }
 

@@ -29,6 +29,7 @@ pub mod mappings;
 pub mod page;
 pub mod policies;
 pub mod preview;
+pub mod resource;
 #[cfg(test)]
 pub mod sample;
 pub mod seen;

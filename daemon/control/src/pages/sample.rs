@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use policy::messages::forwarder::{Flow, ForwarderStatus, Health, HealthStatus, MappingState, MappingTraffic, UpstreamStatus};
+use policy::messages::forwarder::{Datagrams, Flow, ForwarderStatus, Health, HealthStatus, MappingState, MappingTraffic, UpstreamStatus};
 use policy::messages::proxy::{Blocked, Effect, ProxyStatus};
 use policy::messages::{Counters, DriftFinding, Event, Generation, LinkCounters, Status, Tally, Trial};
 use policy::name::Name;
@@ -173,6 +173,14 @@ pub fn forwarder_status() -> ForwarderStatus {
         pipes: 1,
         health_rounds: 120,
         refused_flows: 0,
+        protocols: [("tcp".to_owned(), 2)].into(),
+        datagrams: Datagrams {
+            up: 310,
+            down: 305,
+            questions: 42,
+            failed_questions: 1,
+            dropped: [("upstream-without-udp".to_owned(), 4_200), ("limit".to_owned(), 0)].into(),
+        },
     }
 }
 

@@ -125,6 +125,9 @@ impl Bar {
 pub struct Field {
     pub name: &'static str,
     pub label: &'static str,
+    /// Tells fields of the same name apart.
+    #[serde(serialize_with = "or_nothing")]
+    pub number: Option<usize>,
     /// The input's type: `text`, `password`, `number`, `file`, `date`.
     pub kind: &'static str,
     pub value: String,
@@ -137,6 +140,14 @@ pub struct Field {
     pub options: Vec<Choice>,
     /// Makes it a textarea.
     pub rows: Option<u32>,
+}
+
+/// A template joins it to a name.
+fn or_nothing<S: serde::Serializer>(number: &Option<usize>, to: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => to.serialize_u64(*number as u64),
+        None => to.serialize_str(""),
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -163,6 +174,11 @@ impl Field {
 
     pub fn select(name: &'static str, label: &'static str, value: impl Into<String>, options: Vec<Choice>) -> Self {
         Field { name, label, kind: "select", value: value.into(), options, ..Field::default() }
+    }
+
+    pub fn numbered(mut self, number: usize) -> Self {
+        self.number = Some(number);
+        self
     }
 
     pub fn kind(mut self, kind: &'static str) -> Self {

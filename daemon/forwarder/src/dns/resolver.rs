@@ -116,6 +116,7 @@ impl Resolver {
         its.last = now;
         its.asked += 1;
         self.asked += 1;
+        desk.counters.questions.fetch_add(1, Relaxed);
         its.entry.carried(payload.len() as u64, 0);
         // The box answers no questions of its own to mapped clients: it would ask on their behalf past the upstream.
         let own = desk.ground.carried().is_some_and(|carried| carried.own.contains(&to.ip()));

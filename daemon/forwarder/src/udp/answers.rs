@@ -32,9 +32,12 @@ impl Answers {
             },
             None => Err(Errno::INVAL),
         };
-        if let Err(error) = sent {
-            tracing::debug!(error = %io::Error::from(error), %from, %to, "no answer could be sent");
-            counters.unanswerable.fetch_add(1, Relaxed);
+        match sent {
+            Ok(()) => _ = counters.down.fetch_add(1, Relaxed),
+            Err(error) => {
+                tracing::debug!(error = %io::Error::from(error), %from, %to, "no answer could be sent");
+                counters.unanswerable.fetch_add(1, Relaxed);
+            }
         }
         sent.is_ok()
     }

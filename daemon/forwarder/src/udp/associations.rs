@@ -74,7 +74,7 @@ impl Associations {
         association.asks(arrived.asked, now);
         match &association.relay {
             None => association.wait(desk, arrived.asked, payload),
-            Some(_) if association.forward(arrived.asked, payload) => {}
+            Some(_) if association.forward(desk, arrived.asked, payload) => {}
             Some(_) => self.end(desk, number),
         }
     }
@@ -163,7 +163,7 @@ impl Associations {
                     association.relay = Some(socket);
                     desk.ground.succeeded(&association.route.name);
                     while let Some((to, payload)) = association.waiting.pop_front() {
-                        association.forward(to, &payload);
+                        association.forward(desk, to, &payload);
                     }
                 }
                 Err(error) => self.broken(desk, number, &Broken::Destination(format!("no socket to the relay: {error}")), now),
@@ -246,15 +246,18 @@ impl Association {
     }
 
     /// False: the relay is gone. A datagram that finds no room is lost, as datagrams are.
-    fn forward(&self, to: SocketAddr, payload: &[u8]) -> bool {
+    fn forward(&self, desk: &Desk, to: SocketAddr, payload: &[u8]) -> bool {
         let Some(relay) = &self.relay else { return false };
         let mut datagram = Vec::with_capacity(socks::HEADER_MAX + payload.len());
         socks::write(&mut datagram, to);
         datagram.extend_from_slice(payload);
         match send(relay, &datagram, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(_) => self.entry.carried(payload.len() as u64, 0),
+            Ok(_) => {
+                self.entry.carried(payload.len() as u64, 0);
+                desk.counters.up.fetch_add(1, Relaxed);
+            }
             Err(Errno::CONNREFUSED) => return false,
-            Err(_) => {}
+            Err(_) => _ = desk.counters.limited.fetch_add(1, Relaxed),
         }
         true
     }

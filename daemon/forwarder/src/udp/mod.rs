@@ -21,8 +21,9 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use policy::messages::forwarder::Datagrams;
 use policy::name::Name;
 use policy::plan::proxy::Via;
 
@@ -46,9 +47,14 @@ pub trait Ground: Send + Sync {
     fn pipelined(&self, upstream: &Name) -> bool;
 }
 
-/// What was dropped, and why, since the start.
+/// What was carried, and what was dropped and why, since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Sent on to a relay.
+    pub up: AtomicU64,
+    /// Given to clients.
+    pub down: AtomicU64,
+    pub questions: AtomicU64,
     /// The kernel did not say whose it is or whom it asks, or nobody's client sent it.
     pub nobodys: AtomicU64,
     /// The mapping carries no UDP, or no DNS.
@@ -57,7 +63,7 @@ pub struct Counters {
     pub no_udp: AtomicU64,
     /// No upstream, or it failed.
     pub no_upstream: AtomicU64,
-    /// A limit was reached.
+    /// A limit was reached, or there was no room on the way to the relay.
     pub limited: AtomicU64,
     /// From the relay: a fragment, not the protocol, or from an address that the client did not ask.
     pub unasked: AtomicU64,
@@ -68,6 +74,31 @@ pub struct Counters {
     pub malformed: AtomicU64,
     /// Questions answered by SERVFAIL.
     pub servfail: AtomicU64,
+}
+
+impl Counters {
+    /// Adds them to what other workers counted.
+    pub fn tell(&self, told: &mut Datagrams) {
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        told.up += of(&self.up);
+        told.down += of(&self.down);
+        told.questions += of(&self.questions);
+        told.failed_questions += of(&self.servfail);
+        let dropped = [
+            ("no-mapping", &self.nobodys),
+            ("not-carried", &self.not_carried),
+            ("upstream-without-udp", &self.no_udp),
+            ("no-upstream", &self.no_upstream),
+            ("limit", &self.limited),
+            ("unasked", &self.unasked),
+            ("unreadable", &self.unreadable),
+            ("unanswerable", &self.unanswerable),
+            ("malformed-question", &self.malformed),
+        ];
+        for (reason, counter) in dropped {
+            *told.dropped.entry(reason.to_owned()).or_default() += of(counter);
+        }
+    }
 }
 
 /// What everything in the thread works with.

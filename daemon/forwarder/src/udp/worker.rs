@@ -49,7 +49,6 @@ impl Sockets {
 #[derive(Clone)]
 pub struct Handle {
     pub door: Arc<Door>,
-    #[allow(dead_code, reason = "until they are told on our own socket")]
     pub counters: Arc<Counters>,
     handed: Arc<Mutex<Handed>>,
 }

@@ -173,6 +173,27 @@ pub struct ForwarderStatus {
     pub health_rounds: u64,
     /// Flows refused since the start because a limit was reached.
     pub refused_flows: u64,
+    /// Flows that are open, by protocol: `tcp`, `udp`, `dns`.
+    #[serde(default)]
+    pub protocols: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub datagrams: Datagrams,
+}
+
+/// Datagrams of mapped clients since the forwarder started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Datagrams {
+    /// Sent on to an upstream's relay.
+    pub up: u64,
+    /// Given to clients; answers to their questions are among them.
+    pub down: u64,
+    /// Questions to port 53 that were taken, by UDP and TCP.
+    pub questions: u64,
+    /// Of those, answered by SERVFAIL because nobody else answered.
+    pub failed_questions: u64,
+    /// Dropped, by reason: a stable word.
+    pub dropped: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

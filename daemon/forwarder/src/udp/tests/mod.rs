@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use lab::{Lab, inside, until};
+use policy::messages::forwarder::Datagrams;
 use policy::plan::proxy::{Dns, Group, Proxy, Strategy, Via};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -38,6 +39,13 @@ fn asks_by(dns: Dns) -> impl FnOnce(&mut Proxy) {
     move |proxy| proxy.mappings.get_mut(&name("desk")).unwrap().dns = dns
 }
 
+/// As they are told to whoever asks the forwarder.
+fn counted(lab: &Lab) -> Datagrams {
+    let mut told = Datagrams::default();
+    lab.handle.counters.tell(&mut told);
+    told
+}
+
 fn told(socket: &UdpSocket, message: &[u8]) -> Option<Vec<u8>> {
     let mut buffer = [0; 65_536];
     socket.send(message).unwrap();
@@ -57,6 +65,12 @@ fn datagrams_are_carried_and_answers_come_from_the_address_that_was_asked() {
     assert_eq!(told(&other, b"other").as_deref(), Some(&b"other"[..]));
     let (flows, total) = lab.ground.flows.list(|_| true, 9);
     assert_eq!((total, flows[0].protocol.as_str(), flows[0].up_bytes, flows[0].down_bytes), (2, "udp", 5, 5));
+    // The client may read an answer before it was counted.
+    until("both answers are counted", || counted(&lab).down == 2);
+    let datagrams = counted(&lab);
+    assert_eq!((datagrams.up, datagrams.questions), (2, 0));
+    assert_eq!(datagrams.dropped.values().sum::<u64>(), 0, "{datagrams:?}");
+    assert_eq!(lab.ground.flows.counts().protocols, [("udp".to_owned(), 2)].into());
 
     assert_eq!(told(&socket, b"4000"), Some(vec![b'x'; 4000]), "in fragments, because it is larger than the link");
     assert!(lab.counter("answers") >= 3);
@@ -81,7 +95,8 @@ fn an_upstream_that_cannot_carry_udp_is_no_reason_to_send_it_elsewhere() {
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert_eq!(told(&socket, b"hello"), None);
     assert_eq!(told(&socket, b"hello"), None);
-    assert!(lab.handle.counters.no_udp.load(Relaxed) + lab.handle.counters.no_upstream.load(Relaxed) > 0, "{:?}", lab.handle.counters);
+    let dropped = counted(&lab).dropped;
+    assert!(dropped["upstream-without-udp"] + dropped["no-upstream"] > 0, "{dropped:?}");
     assert_eq!((lab.ground.flows.count(), lab.counter("astray"), lab.counter("answers")), (0, 0, 0));
 }
 
@@ -139,12 +154,13 @@ fn questions_over_udp_are_asked_over_tcp_of_the_server_that_was_asked() {
     assert_eq!(given[..2], [0, 7]);
     let nobody = told(&lab.asks("10.0.0.2:0", "192.0.2.99:53"), &question(8, "a.test", None)).unwrap();
     assert_eq!((nobody[3] & 15, &nobody[..2]), (2, &[0, 8][..]), "SERVFAIL");
-    assert!(lab.handle.counters.servfail.load(Relaxed) > 0);
+    let datagrams = counted(&lab);
+    assert!(datagrams.failed_questions > 0 && datagrams.questions > datagrams.failed_questions, "{datagrams:?}");
 
     let socket = lab.asks("10.0.0.2:0", "192.0.2.53:53");
     socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert_eq!(told(&socket, b"no question at all"), None);
-    assert_eq!(lab.handle.counters.malformed.load(Relaxed), 1);
+    assert_eq!(counted(&lab).dropped["malformed-question"], 1);
     assert_eq!(lab.counter("astray"), 0, "packets that went past the upstream");
 }
 

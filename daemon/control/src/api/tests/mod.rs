@@ -1,7 +1,11 @@
 //! The API as a program meets it: every documented operation is asked, and what comes back has the documented shape.
 
+mod document;
+mod proxy;
+
 use std::collections::BTreeSet;
 
+use document::assert_valid;
 use serde_json::{Value, json};
 
 use super::{Answer, Operation, openapi, operations, routes};
@@ -221,86 +225,6 @@ fn problems_name_the_field_and_the_remedy() {
     assert_eq!(status, 409, "{stale}");
 }
 
-#[test]
-fn a_secret_goes_in_and_never_comes_out() {
-    const SECRET: &str = "hush-hush-4711";
-    let story = Story::with_people();
-    story.carrying();
-    let (status, _) = story.api(Role::Viewer, Method::Put, "/secrets/berlin-password", Some(json!({ "value": SECRET })));
-    assert_eq!(status, 403, "a viewer sets no secret");
-    assert_eq!(story.api(Role::Operator, Method::Get, "/secrets", None).1, json!({ "set": [], "missing": ["berlin-password"] }));
-    let (status, _) = story.api(Role::Operator, Method::Put, "/secrets/berlin-password", Some(json!({ "value": SECRET })));
-    assert_eq!(status, 204);
-    assert_eq!(story.box_.lock().unwrap().secrets["berlin-password"], SECRET);
-    assert_eq!(story.api(Role::Viewer, Method::Get, "/secrets", None).1, json!({ "set": ["berlin-password"], "missing": [] }));
-    // Everything that can be read, and the database with the audit log.
-    for operation in operations().filter(|operation| operation.method == Method::Get && !operation.path.contains('{')) {
-        assert!(!story.api(Role::Admin, Method::Get, operation.path, None).1.to_string().contains(SECRET), "{}", operation.path);
-    }
-    for file in ["config.db", "config.db-wal"] {
-        let bytes = std::fs::read(story.folder.path().join(file)).unwrap_or_default();
-        assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "{file} holds the secret");
-    }
-    for (value, name) in [("", "berlin-password"), ("two\nlines", "berlin-password"), ("x", "Not A Name")] {
-        let name = crate::pages::ui::query(name);
-        let (status, problem) = story.api(Role::Operator, Method::Put, &format!("/secrets/{name}"), Some(json!({ "value": value })));
-        assert_eq!(status, 422, "{value:?} for {name}: {problem}");
-    }
-    assert_eq!(story.api(Role::Operator, Method::Delete, "/secrets/berlin-password", None).0, 204);
-    assert_eq!(story.api(Role::Operator, Method::Delete, "/secrets/berlin-password", None).0, 404);
-}
-
-#[test]
-fn flows_are_closed_one_by_one_or_by_client_and_it_is_written_down() {
-    let story = Story::with_people();
-    story.carrying();
-    let close = |role, body| story.api(role, Method::Post, "/proxy/close", Some(body));
-    assert_eq!(close(Role::Viewer, json!({ "flow": 7 })).0, 403);
-    assert_eq!(close(Role::Operator, json!({})).0, 422);
-    assert_eq!(close(Role::Operator, json!({ "flow": 7, "client": "192.168.2.10" })).0, 422, "one of them");
-    assert_eq!(close(Role::Operator, json!({ "client": "fd00:2::10" })).1, json!({ "flows": 1 }));
-    assert_eq!(close(Role::Operator, json!({ "flow": 7 })).1, json!({ "flows": 1 }));
-    assert_eq!(close(Role::Operator, json!({ "flow": 7 })).1, json!({ "flows": 0 }));
-    let (status, refused) = story.api(Role::Operator, Method::Post, "/proxy/probe", Some(json!({ "upstreams": ["nowhere"] })));
-    assert_eq!((status, refused["detail"].as_str()), (409, Some("there is no upstream nowhere")));
-    story.api(Role::Operator, Method::Post, "/proxy/probe", Some(json!({})));
-    let entries = story.api(Role::Admin, Method::Get, "/audit?action=proxy.", None).1;
-    let told: Vec<String> =
-        entries.as_array().unwrap().iter().map(|entry| format!("{} {}: {}", entry["action"], entry["subject"], entry["detail"])).collect();
-    assert_eq!(told[0], r#""proxy.probe" "all upstreams": "1 of 2 carry""#, "{told:#?}");
-    assert_eq!(told.last().unwrap(), r#""proxy.close" "client fd00:2::10": "1 flow(s) ended""#);
-}
-
-#[test]
-fn a_forwarder_or_an_applier_that_is_gone_is_said_and_no_figure_is_made_up() {
-    let story = Story::with_people();
-    story.carrying();
-    story.forwarder.lock().unwrap().status = None;
-    let (status, mappings) = story.api(Role::Viewer, Method::Get, "/proxy/mappings", None);
-    assert_eq!((status, &mappings[0]["name"], &mappings[0]["flows"]), (200, &json!("anna"), &Value::Null));
-    assert_valid(&mappings, "Mappings", "mappings without a forwarder");
-    let (status, problem) = story.api(Role::Viewer, Method::Get, "/proxy/flows", None);
-    assert_eq!((status, problem["type"].as_str()), (503, Some("urn:portcullis:problem:forwarder-away")));
-    story.box_.lock().unwrap().dead = true;
-    story.later(2);
-    let (_, proxy) = story.api(Role::Viewer, Method::Get, "/proxy", None);
-    assert_eq!(proxy, json!({ "connected": null, "permitted": null, "blocked": null, "forwarder": null }));
-    assert_eq!(story.api(Role::Viewer, Method::Get, "/proxy/mappings", None).0, 503);
-}
-
-#[test]
-fn metrics_are_for_everyone_with_a_key_and_for_nobody_else() {
-    let story = Story::with_people();
-    story.carrying();
-    let mut request = story.request(Method::Get, "/metrics");
-    assert_ne!(story.send(&request).status, 200);
-    request.headers.insert("authorization".to_owned(), format!("Bearer {}", story.key(Role::Viewer)));
-    let response = story.send(&request);
-    assert_eq!((response.status, response.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
-    let text = String::from_utf8(response.bytes().to_vec()).unwrap();
-    assert!(text.contains("portcullis_client_blocked{mapping=\"tv\",reason=\"daily-quota\"} 1\n"), "{text}");
-}
-
 fn waiting_revision(story: &Story) {
     use crate::revision::{self, FoundIn, New, Outcome};
     let sources = story::policy("waiting");
@@ -338,84 +262,5 @@ fn collect_references(value: &Value, into: &mut Vec<String>) {
         }
         Value::Array(items) => items.iter().for_each(|value| collect_references(value, into)),
         _ => {}
-    }
-}
-
-fn assert_valid(value: &Value, schema: &str, what: &str) {
-    let document = openapi::document();
-    let reference = json!({ "$ref": format!("#/components/schemas/{schema}") });
-    if let Err(why) = validate(value, &reference, &document, schema) {
-        panic!("{what} does not answer as documented: {why}\n{value:#}");
-    }
-}
-
-/// As much of JSON Schema as the document uses; what it does not know it refuses.
-fn validate(value: &Value, schema: &Value, document: &Value, at: &str) -> Result<(), String> {
-    let schema = schema.as_object().ok_or("a schema is an object")?;
-    for (word, wanted) in schema {
-        match word.as_str() {
-            "description" => {}
-            "$ref" => {
-                let pointer = wanted.as_str().unwrap_or("").trim_start_matches('#');
-                validate(value, document.pointer(pointer).ok_or(format!("{wanted} leads nowhere"))?, document, at)?;
-            }
-            "anyOf" => {
-                let options = wanted.as_array().ok_or("anyOf is a list")?;
-                if !options.iter().any(|option| validate(value, option, document, at).is_ok()) {
-                    return Err(format!("{at}: {value} fits none of {wanted}"));
-                }
-            }
-            "enum" if !wanted.as_array().is_some_and(|options| options.contains(value)) => {
-                return Err(format!("{at}: {value} is not one of {wanted}"));
-            }
-            "type" if !wanted.as_array().map_or(&[wanted.clone()][..], Vec::as_slice).iter().any(|kind| is(value, kind)) => {
-                return Err(format!("{at}: {value} is not of type {wanted}"));
-            }
-            "pattern" if !value.as_str().is_some_and(|text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())) => {
-                return Err(format!("{at}: {value} is not a digest"));
-            }
-            "required" => {
-                let missing = wanted.as_array().into_iter().flatten().find(|name| value.get(name.as_str().unwrap_or("")).is_none());
-                if let Some(name) = missing {
-                    return Err(format!("{at}: {name} is missing"));
-                }
-            }
-            "items" => value
-                .as_array()
-                .into_iter()
-                .flatten()
-                .enumerate()
-                .try_for_each(|(n, item)| validate(item, wanted, document, &format!("{at}[{n}]")))?,
-            "properties" => wanted.as_object().into_iter().flatten().try_for_each(|(name, schema)| match value.get(name) {
-                Some(value) => validate(value, schema, document, &format!("{at}.{name}")),
-                None => Ok(()),
-            })?,
-            "additionalProperties" => {
-                let known = schema.get("properties").and_then(Value::as_object);
-                for (name, value) in
-                    value.as_object().into_iter().flatten().filter(|(name, _)| !known.is_some_and(|known| known.contains_key(*name)))
-                {
-                    if wanted == &Value::Bool(false) {
-                        return Err(format!("{at}: {name} is not documented"));
-                    }
-                    validate(value, wanted, document, &format!("{at}.{name}"))?;
-                }
-            }
-            "enum" | "type" | "pattern" => {}
-            other => return Err(format!("{at}: the test does not know {other}")),
-        }
-    }
-    Ok(())
-}
-
-fn is(value: &Value, kind: &Value) -> bool {
-    match kind.as_str() {
-        Some("object") => value.is_object(),
-        Some("array") => value.is_array(),
-        Some("string") => value.is_string(),
-        Some("integer") => value.is_u64() || value.is_i64(),
-        Some("boolean") => value.is_boolean(),
-        Some("null") => value.is_null(),
-        _ => false,
     }
 }

@@ -1,11 +1,17 @@
 //! The rules that run, in the order in which they take effect, with what they have counted.
 
+mod nat;
+mod sets;
+
 use std::collections::BTreeSet;
 
+use nat::NatRow;
 use policy::messages::{Counters, Tally};
-use policy::model::{Action, Address, Config, FirewallRule, NatKind, NatRule, PortRange, RuleSchedule, Service, ZoneTerm};
+use policy::model::{Action, Config, FirewallRule, RuleSchedule, ZoneTerm};
 use policy::{Origin, Sources};
 use serde::Serialize;
+pub use sets::service_items;
+use sets::{ServiceRow, SetRow};
 
 use super::dashboard::verdict;
 use super::format;
@@ -104,45 +110,8 @@ pub struct PostureRow {
     bytes: String,
 }
 
-#[derive(Debug, Serialize)]
-pub struct NatRow {
-    name: String,
-    comment: Option<String>,
-    kind: &'static str,
-    from: Vec<String>,
-    to: Vec<String>,
-    sources: Vec<String>,
-    destinations: Vec<String>,
-    destinations_none: &'static str,
-    services: Vec<String>,
-    becomes: String,
-    enabled: bool,
-    origin: Place,
-}
-
-#[derive(Debug, Serialize)]
-pub struct SetRow {
-    name: String,
-    description: Option<String>,
-    count: String,
-    items: Vec<String>,
-    more: Option<String>,
-    include: Vec<String>,
-    origin: Place,
-}
-
-#[derive(Debug, Serialize)]
-pub struct ServiceRow {
-    name: String,
-    description: Option<String>,
-    items: Vec<String>,
-    origin: Place,
-}
-
 /// Rows of one page; a page of all pairs of a large policy would weigh megabytes.
 const MOST_ROWS: usize = 150;
-/// Addresses of a set that are listed.
-const MOST_ITEMS: usize = 40;
 
 /// Which pair to show; empty shows all.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -200,10 +169,10 @@ pub fn firewall(tab: &'static str, config: Option<&Config>, sources: &Sources, c
                 .to_owned();
             }
         }
-        "nat" => page.nat = nat(config, sources),
+        "nat" => page.nat = nat::nat(config, sources),
         "sets" => {
-            page.sets = sets(config, sources);
-            page.services = services(config, sources);
+            page.sets = sets::sets(config, sources);
+            page.services = sets::services(config, sources);
         }
         _ => {}
     }
@@ -327,87 +296,6 @@ fn posture(counters: Option<&Counters>) -> Vec<PostureRow> {
         Some(PostureRow { id: id.clone(), name, packets: format::count(tally.packets), bytes: format::bytes(tally.bytes) })
     };
     counters.rules.iter().filter_map(row).collect()
-}
-
-fn nat(config: &Config, sources: &Sources) -> Vec<NatRow> {
-    let mut policies: Vec<_> = config.nat_policies.iter().collect();
-    policies.sort_by_key(|(name, resource)| (resource.spec.order, *name));
-    let rows = policies.into_iter().flat_map(|(name, resource)| {
-        resource.spec.rules.iter().map(move |rule| {
-            let origin = Origin { file: resource.origin.file.clone(), line: rule.line };
-            nat_row(format!("{name}/{}", rule.value.name), &rule.value, Place::of(&origin, sources))
-        })
-    });
-    rows.collect()
-}
-
-fn nat_row(name: String, rule: &NatRule, origin: Place) -> NatRow {
-    let ports = |ports: &Option<PortRange>| ports.map_or_else(String::new, |ports| format!(", ports {ports}"));
-    let (kind, to, becomes): (_, &[ZoneTerm], _) = match &rule.kind {
-        NatKind::Masquerade { to } => ("masquerade", to, "source: the outgoing port's address".to_owned()),
-        NatKind::Snat { to, to_address, to_ports } => ("snat", to, format!("source: {to_address}{}", ports(to_ports))),
-        NatKind::PortForward { to_address, to_port, hairpin, permit } => {
-            let port = to_port.map_or_else(String::new, |port| format!(", port {port}"));
-            let notes = [(*hairpin, "also from inside"), (!*permit, "needs a rule that permits it")];
-            let notes: String = notes.iter().filter(|(on, _)| *on).map(|(_, note)| format!(" · {note}")).collect();
-            ("portForward", &[], format!("destination: {to_address}{port}{notes}"))
-        }
-        NatKind::Redirect { to_port } => ("redirect", &[], format!("the box itself, port {to_port}")),
-    };
-    NatRow {
-        name,
-        comment: rule.comment.clone(),
-        destinations_none: if kind == "portForward" { "the box's own" } else { "any" },
-        kind,
-        from: words(&rule.from),
-        to: words(to),
-        sources: words(&rule.sources),
-        destinations: words(&rule.destinations),
-        services: words(&rule.services),
-        becomes,
-        enabled: rule.enabled,
-        origin,
-    }
-}
-
-fn sets(config: &Config, sources: &Sources) -> Vec<SetRow> {
-    let row = |(name, resource): (&policy::name::Name, &policy::model::Resource<policy::model::AddressSet>)| {
-        let all = &resource.spec.addresses;
-        SetRow {
-            name: name.to_string(),
-            description: resource.description.clone(),
-            count: format::count(all.len() as u64),
-            items: all.iter().take(MOST_ITEMS).map(Address::to_string).collect(),
-            more: (all.len() > MOST_ITEMS).then(|| format!("and {} more", format::count((all.len() - MOST_ITEMS) as u64))),
-            include: words(&resource.spec.include),
-            origin: Place::of(&resource.origin, sources),
-        }
-    };
-    config.address_sets.iter().map(row).collect()
-}
-
-fn services(config: &Config, sources: &Sources) -> Vec<ServiceRow> {
-    let row = |(name, resource): (&policy::name::Name, &policy::model::Resource<Service>)| ServiceRow {
-        name: name.to_string(),
-        description: resource.description.clone(),
-        items: service_items(&resource.spec),
-        origin: Place::of(&resource.origin, sources),
-    };
-    config.services.iter().map(row).collect()
-}
-
-pub fn service_items(service: &Service) -> Vec<String> {
-    let ports =
-        |protocol: &'static str, ports: &[PortRange]| ports.iter().map(move |ports| format!("{protocol}/{ports}")).collect::<Vec<_>>();
-    [
-        ports("tcp", &service.tcp),
-        ports("udp", &service.udp),
-        ports("sctp", &service.sctp),
-        service.icmp.iter().map(|kind| format!("icmp type {}", kind.0)).collect(),
-        service.icmpv6.iter().map(|kind| format!("icmpv6 type {}", kind.0)).collect(),
-        words(&service.protocols),
-    ]
-    .concat()
 }
 
 pub fn words<T: std::fmt::Display>(terms: &[T]) -> Vec<String> {
