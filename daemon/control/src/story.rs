@@ -83,6 +83,29 @@ impl Story {
         Actor { user: role.name().to_owned(), role, via: Via::Box, client: self.client() }
     }
 
+    /// An observer that watches, and has stored these lines: its own store and its own socket, in this process.
+    pub fn watching(&self, lines: String) {
+        use observer::{alerts::Alerts, keeper, queue::Queue, serve::Serve, sources, store};
+        let folder = self.folder.path().join("observer");
+        let mut store = store::Store::open(&folder, store::Limits::of(1 << 30)).unwrap();
+        let shared = Arc::new(keeper::Shared::new(Alerts::open(&folder.join("alerts.db")).unwrap()));
+        let queue = Arc::new(Queue::new(1 << 20));
+        queue.push(sources::lines::Lines::default().push(lines.as_bytes(), 1).unwrap());
+        queue.close();
+        keeper::run(&queue, &mut store, &shared);
+        let serve = Serve {
+            queue,
+            shelf: store.shelf.clone(),
+            troubles: store.troubles.clone(),
+            shared,
+            gauges: vec![Arc::new(sources::Gauge::new("EVE socket"))],
+            bytes_max: 1 << 30,
+            allowed: vec![nix::unistd::getuid().as_raw()],
+            open: std::sync::atomic::AtomicUsize::new(0),
+        };
+        Arc::new(serve).start(&self.folder.path().join("observer.sock")).unwrap();
+    }
+
     /// Someone whose connection was accepted just now.
     pub fn client(&self) -> Client {
         Client { address: Some(IpAddr::from([192, 0, 2, 7])), connected_at: Some(self.clock.load(Ordering::SeqCst)) }

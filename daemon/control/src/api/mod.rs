@@ -8,6 +8,7 @@ mod audit;
 mod box_state;
 mod candidate;
 mod mappings;
+mod observer;
 mod openapi;
 mod proxy;
 mod resources;
@@ -60,6 +61,7 @@ pub fn operations() -> impl Iterator<Item = &'static Operation> {
         box_state::OPERATIONS,
         proxy::OPERATIONS,
         mappings::OPERATIONS,
+        observer::OPERATIONS,
         candidate::OPERATIONS,
         resources::OPERATIONS,
         revisions::OPERATIONS,

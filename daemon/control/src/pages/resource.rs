@@ -162,12 +162,8 @@ pub fn named(text: &str) -> Result<Name, Trouble> {
 
 /// The resource as text, up to its spec. Values are quoted as JSON, which is YAML: nothing that was typed can become structure.
 pub fn head(kind: &str, name: &str, description: &str) -> Result<Vec<String>, Trouble> {
-    let mut lines = vec![
-        "apiVersion: portcullis/v1".to_owned(),
-        format!("kind: {kind}"),
-        "metadata:".to_owned(),
-        format!("  name: {}", quoted(name)?),
-    ];
+    let mut lines =
+        vec!["apiVersion: portcullis/v1".to_owned(), format!("kind: {kind}"), "metadata:".to_owned(), format!("  name: {}", quoted(name)?)];
     let description = description.trim();
     if !description.is_empty() {
         lines.push(format!("  description: {}", quoted(description)?));

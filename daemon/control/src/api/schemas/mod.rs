@@ -1,6 +1,7 @@
 //! The shapes of what goes in and out, by name.
 
 mod box_state;
+mod observer;
 mod people;
 mod policies;
 mod proxy;
@@ -8,7 +9,8 @@ mod proxy;
 use serde_json::{Map, Value, json};
 
 pub fn all() -> Value {
-    let groups = [general(), people::people(), policies::policies(), box_state::applier(), proxy::proxy(), box_state::log()];
+    let groups =
+        [general(), people::people(), policies::policies(), box_state::applier(), proxy::proxy(), observer::observer(), box_state::log()];
     Value::Object(groups.into_iter().flatten().collect::<Map<_, _>>())
 }
 

@@ -112,6 +112,13 @@ fn every_operation_answers_as_documented() {
         ("GET", "/revisions", None),
         ("GET", "/revisions/1", None),
         ("POST", "/revisions/4/dismiss", None),
+        ("GET", "/observer", None),
+        ("GET", "/alerts", None),
+        ("POST", "/alerts/acknowledge", Some(json!({ "alerts": [1] }))),
+        ("POST", "/suppressions", Some(json!({ "rule": "port-scan", "until": 4_000_000_000_000_000_i64, "reason": "our own scanner" }))),
+        ("GET", "/suppressions", None),
+        ("GET", "/events?address=203.0.113.7", None),
+        ("GET", "/event?id=4294967297", None),
         ("GET", "/audit", None),
         ("GET", "/audit/verify", None),
         ("GET", "/audit/export", None),
@@ -129,6 +136,10 @@ fn every_operation_answers_as_documented() {
         if target == "/proxy" {
             story.box_.lock().unwrap().proxy = Some(sample::proxy_status());
             *story.forwarder.lock().unwrap() = FakeForwarder { status: Some(sample::forwarder_status()), flows: sample::flows() };
+        }
+        if target == "/observer" {
+            let line = r#"{"timestamp":"2026-11-21T00:00:00.000000+0000","event_type":"alert","src_ip":"203.0.113.7","alert":{"signature_id":7,"signature":"seven","severity":1}}"#;
+            story.watching(format!("{line}\n"));
         }
         if target == "/revisions/4/dismiss" {
             waiting_revision(&story);

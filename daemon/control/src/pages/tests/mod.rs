@@ -1,6 +1,7 @@
 //! Every page, drawn for every role and in every state of the box.
 
 mod carried;
+mod seen;
 
 use policy::Sources;
 
