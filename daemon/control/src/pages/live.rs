@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{dashboard, gate, mappings, upstreams};
+use super::{dashboard, gate, mappings, page, upstreams};
 use crate::http::{Access, Event, Method, Response, Route, Visit};
 use crate::role::Action;
 use crate::site::Site;
@@ -54,7 +54,7 @@ fn figures(site: &Site, topic: Topic) -> BTreeMap<String, String> {
         Topic::State => BTreeMap::new(),
         Topic::Rules => dashboard::rule_figures(counters),
         Topic::Mappings => mappings::figures(&site.carried.look(site)),
-        Topic::Upstreams => upstreams::figures(&site.carried.look(site)),
+        Topic::Upstreams => upstreams::figures(page::config(&seen), &site.carried.look(site)),
         Topic::Dashboard => {
             let mut figures = dashboard::figures(counters, &site.applier.traffic());
             figures.extend(dashboard::rule_figures(counters));

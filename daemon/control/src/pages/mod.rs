@@ -16,6 +16,7 @@ pub mod firewall;
 pub mod form;
 pub mod format;
 pub mod gate;
+pub mod group;
 pub mod history;
 pub mod keys;
 pub mod latency;
@@ -31,6 +32,7 @@ pub mod preview;
 pub mod resource;
 #[cfg(test)]
 pub mod sample;
+pub mod secrets;
 pub mod setup;
 pub mod shell;
 pub mod spark;
@@ -40,6 +42,8 @@ mod tests;
 pub mod theme;
 pub mod trial;
 pub mod ui;
+pub mod upstream;
+pub mod upstream_form;
 pub mod upstreams;
 pub mod users;
 
@@ -61,6 +65,9 @@ pub fn routes() -> impl Iterator<Item = Route> {
         mapping::ROUTES,
         mapping_table::ROUTES,
         upstreams::ROUTES,
+        upstream::ROUTES,
+        group::ROUTES,
+        secrets::ROUTES,
         connections::ROUTES,
         policies::ROUTES,
         editor::ROUTES,

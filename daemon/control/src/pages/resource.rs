@@ -40,9 +40,14 @@ impl From<Trouble> for Refusal {
 
 impl Refusal {
     fn of(subject: &Subject, name: &Name, problems: &Problems, sources: &Sources) -> Self {
-        let below = format!("{}/{name}.spec.", subject.kind);
+        let own = format!("{}/{name}.", subject.kind);
+        let below = format!("{own}spec.");
         let mut refusal = Refusal::default();
-        for (problem, shown) in problems.0.iter().zip(ui::problems(problems, sources, None)) {
+        for (problem, mut shown) in problems.0.iter().zip(ui::problems(problems, sources, None)) {
+            if problem.path.starts_with(&own) {
+                // Its line was made from the form and stands in no file yet.
+                (shown.place, shown.href, shown.excerpt) = (None, None, None);
+            }
             match problem.path.strip_prefix(&below) {
                 Some(place) => refusal.at.push(((subject.field)(place).to_owned(), shown)),
                 None => refusal.elsewhere.push(shown),
@@ -162,12 +167,8 @@ pub fn named(text: &str) -> Result<Name, Trouble> {
 
 /// The resource as text, up to its spec. Values are quoted as JSON, which is YAML: nothing that was typed can become structure.
 pub fn head(kind: &str, name: &str, description: &str) -> Result<Vec<String>, Trouble> {
-    let mut lines = vec![
-        "apiVersion: portcullis/v1".to_owned(),
-        format!("kind: {kind}"),
-        "metadata:".to_owned(),
-        format!("  name: {}", quoted(name)?),
-    ];
+    let mut lines =
+        vec!["apiVersion: portcullis/v1".to_owned(), format!("kind: {kind}"), "metadata:".to_owned(), format!("  name: {}", quoted(name)?)];
     let description = description.trim();
     if !description.is_empty() {
         lines.push(format!("  description: {}", quoted(description)?));
