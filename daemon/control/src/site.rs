@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::actor::Actor;
 use crate::applier::Applier;
+use crate::blocked;
 use crate::carried::Carrying;
 use crate::db::{Db, DbError};
 use crate::forwarder::Forwarder;
@@ -22,6 +23,7 @@ pub struct Site {
     pub applier: Applier,
     pub forwarder: Forwarder,
     pub carried: Carrying,
+    pub blocked: blocked::Watch,
     pub templates: Templates,
     pub ticks: Ticks,
     pub hasher: Hasher,
@@ -67,6 +69,7 @@ impl Site {
             applier: Applier::new(applier_socket),
             forwarder: Forwarder::new(settings.run_dir.join("forwarder.sock")),
             carried: Carrying::default(),
+            blocked: blocked::Watch::default(),
             templates: Templates::new()?,
             ticks: Ticks::default(),
             hasher: Hasher::start().map_err(OpenError::Hasher)?,

@@ -30,7 +30,11 @@ pub fn figures(status: Option<&ForwarderStatus>) -> Vec<Figure> {
     let figure = |key, label, value| Figure { key, label, value };
     vec![
         figure("carried.protocols", "Flows open", or_none(flows)),
-        figure("carried.datagrams", "Datagrams carried", format!("{} from clients, {} to them", count(datagrams.up), count(datagrams.down))),
+        figure(
+            "carried.datagrams",
+            "Datagrams carried",
+            format!("{} from clients, {} to them", count(datagrams.up), count(datagrams.down)),
+        ),
         figure(
             "carried.questions",
             "Name questions",

@@ -7,6 +7,7 @@ pub mod account;
 pub mod audit;
 pub mod connections;
 pub mod dashboard;
+pub mod datagrams;
 pub mod difference;
 pub mod drift;
 pub mod editor;

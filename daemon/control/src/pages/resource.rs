@@ -112,7 +112,8 @@ pub fn write(
     };
     let (edited, others) = judged(visit, subject, name, &candidate.sources, edited.map_err(refused)?)?;
     before_saving()?;
-    candidate::save(visit.site, visit.actor()?, base, edited)?;
+    let note = candidate::edited(subject.kind, name.as_str(), if new { "added" } else { "changed" }, base + 1);
+    candidate::save_noted(visit.site, visit.actor()?, base, edited, note)?;
     Ok(if others {
         Response::see_other("/policies")
             .flash(flash::Tone::Warn, format!("{name} is saved, but the candidate has other problems and cannot be applied yet."))
@@ -127,7 +128,8 @@ pub fn remove(visit: &Visit, subject: &Subject, name: &Name, base: u64, after: &
     let candidate = candidate::get(visit.site)?;
     let edited = edit::delete(&candidate.sources, subject.kind, name.as_str()).map_err(refused)?;
     let (edited, others) = judged(visit, subject, name, &candidate.sources, edited)?;
-    candidate::save(visit.site, visit.actor()?, base, edited)?;
+    let note = candidate::edited(subject.kind, name.as_str(), "taken out", base + 1);
+    candidate::save_noted(visit.site, visit.actor()?, base, edited, note)?;
     let to = if others { "/policies" } else { "/policies/preview" };
     Ok(Response::see_other(to).flash(flash::Tone::Warn, format!("{name} is no longer part of the candidate. {after}")))
 }

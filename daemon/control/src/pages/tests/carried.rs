@@ -271,6 +271,37 @@ fn a_group_is_made_and_what_is_still_needed_is_not_taken_out() {
 }
 
 #[test]
+fn an_open_page_of_connections_hears_of_bytes_and_of_ends() {
+    let story = Story::with_people();
+    story.carrying();
+    let html = text(&get(&story, Role::Operator, "/connections"));
+    assert!(html.contains("shown=7.9") && html.contains("By client") && html.contains("End all"), "{html}");
+    assert!(html.contains("4,200 because the upstream carries none"), "{html}");
+    let asked = crate::http::Fields::from(vec![("shown".to_owned(), "7.9.11".to_owned())]);
+    let live = pages::connections::figures(&story.site, &asked);
+    assert_eq!((live["flow.7.down"].as_str(), live["flow.11.state"].as_str(), live["flows.news"].as_str()), ("60.0 MB", "ended", ""));
+    assert!(!live.contains_key("flow.7.state"));
+    let none = pages::connections::figures(&story.site, &crate::http::Fields::default());
+    assert_eq!(none["flows.news"], "2 more than shown here.");
+    story.forwarder.lock().unwrap().status = None;
+    story.site.carried.forget();
+    assert!(pages::connections::figures(&story.site, &asked).is_empty(), "nobody answers, so nothing has ended");
+}
+
+#[test]
+fn edits_of_mapped_clients_are_found_in_the_audit_log() {
+    let story = Story::with_people();
+    story.carrying();
+    let secret = story.browser(Role::Operator);
+    story.send(&story.form("/upstreams/group/new", &secret, "base=0&name=north&members=oslo"));
+    story.send(&story.form("/mappings/remove", &secret, "base=1&mapping=tv"));
+    let found = |query: &str| text(&get(&story, Role::Auditor, &format!("/audit?{query}")));
+    assert!(found("action=group.").contains("added, candidate version 1"), "{}", found("action=group."));
+    assert!(found("action=mapping&q=tv").contains("taken out, candidate version 2"), "{}", found("action=mapping"));
+    assert!(found("").contains("mappings blocked") && found("").contains("connections ended"));
+}
+
+#[test]
 fn explain_says_whose_client_a_packet_is_also_by_hardware_address() {
     let story = Story::with_people();
     story.carrying();
