@@ -24,6 +24,7 @@ EVERY_PAGE = {
     "mapping-new": "/mappings/new",
     "mapping-import": "/mappings/import",
     "upstreams": "/upstreams",
+    "upstream-first": "/upstreams/new",
     "connections": "/connections",
     "policies": "/policies",
     "editor": "/policies/file?name=policy.yaml",

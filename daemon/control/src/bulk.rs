@@ -1,6 +1,7 @@
 //! Mappings as one table: out of a policy, and into the candidate. Columns and their meaning are `policy::csv`'s.
 
 use policy::Sources;
+use policy::name::Name;
 
 use crate::actor::Actor;
 use crate::audit::Note;
@@ -30,8 +31,14 @@ pub fn import(site: &Site, actor: &Actor, version: u64, csv: &str) -> Result<Imp
     let sources = candidate::get(site)?.sources;
     let table = policy::csv::import(csv, &sources).map_err(Trouble::Policy)?;
     let (added, changed, unchanged) = (table.added.len(), table.changed.len(), table.unchanged);
-    let saved = candidate::save(site, actor, version, table.sources)?;
-    let detail = format!("{added} added, {changed} changed, {unchanged} as they were");
-    site.change(actor, |ledger| ledger.note(Note::new("mappings.import", format!("candidate version {}", saved.version), detail)))?;
+    // With every name, so that the log can be searched for each.
+    let names = |what: &str, names: &[Name]| {
+        let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+        if names.is_empty() { String::new() } else { format!("; {what}: {}", names.join(", ")) }
+    };
+    let counts = format!("{added} added, {changed} changed, {unchanged} as they were");
+    let detail = format!("{counts}{}{}", names("added", &table.added), names("changed", &table.changed));
+    let note = Note::new("mappings.import", format!("candidate version {}", version + 1), detail);
+    let saved = candidate::save_noted(site, actor, version, table.sources, Some(note))?;
     Ok(Imported { candidate: saved, added, changed, unchanged })
 }

@@ -69,6 +69,11 @@ pub fn get(site: &Site) -> Result<Candidate, Trouble> {
 
 /// Replaces the text. Refused when `version` is not the current one: somebody else has changed it meanwhile.
 pub fn save(site: &Site, actor: &Actor, version: u64, sources: Sources) -> Result<Candidate, Trouble> {
+    save_noted(site, actor, version, sources, None)
+}
+
+/// The same, with what it was about.
+pub fn save_noted(site: &Site, actor: &Actor, version: u64, sources: Sources, about: Option<Note>) -> Result<Candidate, Trouble> {
     bounded(&sources)?;
     let current = get(site)?;
     let digest = |sources: &Sources| match &*site.judgements.of(sources) {
@@ -85,10 +90,22 @@ pub fn save(site: &Site, actor: &Actor, version: u64, sources: Sources) -> Resul
         let row = "INSERT INTO candidate (one, version, base, sources, author, changed_at, dirty) VALUES (1, ?1, ?2, ?3, ?4, ?5, 1)
                    ON CONFLICT (one) DO UPDATE SET version = ?1, base = ?2, sources = ?3, author = ?4, changed_at = ?5, dirty = 1";
         ledger.tx.execute(row, params![version + 1, current.base, text, actor.user, ledger.now])?;
-        ledger.note(Note::new("candidate.save", format!("candidate version {}", version + 1), "").from(before).to(after))
+        ledger.note(Note::new("candidate.save", format!("candidate version {}", version + 1), "").from(before).to(after))?;
+        about.map_or(Ok(()), |note| ledger.note(note))
     })?;
     site.ticks.tick();
     get(site)
+}
+
+/// For the audit log: what of mapped clients was edited, in which version it stands. Other kinds are told by the candidate alone.
+pub fn edited(kind: &str, name: &str, what: &str, version: u64) -> Option<Note> {
+    let (action, word) = match kind {
+        "ProxyMapping" => ("mapping.edit", "mapping"),
+        "Upstream" => ("upstream.edit", "upstream"),
+        "UpstreamGroup" => ("group.edit", "group"),
+        _ => return None,
+    };
+    Some(Note::new(action, format!("{word} {name}"), format!("{what}, candidate version {version}")))
 }
 
 /// One file of it; None removes the file.

@@ -21,6 +21,7 @@ pub mod api_key;
 pub mod applier;
 pub mod assets;
 pub mod audit;
+pub mod blocked;
 pub mod bulk;
 pub mod candidate;
 pub mod carried;

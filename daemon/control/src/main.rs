@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use control::flags::{Flags, Parsed};
 use control::http::server::Server;
-use control::{Site, certificate, hot_reload, revision, routes, setup};
+use control::{Site, blocked, certificate, hot_reload, revision, routes, setup};
 use nix::sys::signal::{SigSet, Signal};
 use tracing::{error, info};
 
@@ -83,6 +83,9 @@ fn poll(site: &Site) {
         site.applier.poll(site.now());
         if let Err(trouble) = revision::follow(site, &site.applier.seen()) {
             tracing::warn!(%trouble, "revisions could not follow the applier");
+        }
+        if let Err(trouble) = blocked::follow(site) {
+            tracing::warn!(%trouble, "who is blocked could not be written down");
         }
         site.ticks.tick();
         thread::sleep(Duration::from_secs(1));

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::actor::Actor;
 use crate::applier::Applier;
+use crate::blocked;
 use crate::carried::Carrying;
 use crate::db::{Db, DbError};
 use crate::forwarder::Forwarder;
@@ -24,6 +25,7 @@ pub struct Site {
     pub forwarder: Forwarder,
     pub observer: Observer,
     pub carried: Carrying,
+    pub blocked: blocked::Watch,
     pub templates: Templates,
     pub ticks: Ticks,
     pub hasher: Hasher,
@@ -70,6 +72,7 @@ impl Site {
             forwarder: Forwarder::new(settings.run_dir.join("forwarder.sock")),
             observer: Observer::new(settings.run_dir.join("observer.sock")),
             carried: Carrying::default(),
+            blocked: blocked::Watch::default(),
             templates: Templates::new()?,
             ticks: Ticks::default(),
             hasher: Hasher::start().map_err(OpenError::Hasher)?,

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use policy::messages::forwarder::{Flow, ForwarderRequest, ForwarderResponse, ForwarderStatus, Health, HealthStatus, MappingState};
+use policy::messages::forwarder::{
+    Datagrams, Flow, ForwarderRequest, ForwarderResponse, ForwarderStatus, Health, HealthStatus, MappingState,
+};
 use policy::messages::proxy::{Blocked, Effect, ProxyStatus};
 use policy::messages::{ApplierRequest, ApplierResponse};
 use policy::name::Name;
@@ -60,6 +62,7 @@ fn lines(applier: &ProxyStatus, forwarder: Option<&ForwarderStatus>, paint: Pain
         (true, None) => format!("forwarder  {}", paint.bad("linked, but does not answer on its socket")),
         (false, _) => format!("forwarder  {}", paint.bad("not linked: every mapped client is blocked")),
     }];
+    lines.extend(forwarder.into_iter().flat_map(|status| datagrams(&status.datagrams)));
     lines.extend(applier.secrets_missing.iter().map(|name| format!("secret     {}", paint.bad(&format!("{name} is not set")))));
     let width = applier.mappings.keys().chain(applier.upstreams.keys()).map(|name| name.as_str().len()).max().unwrap_or(0);
     for (name, effect) in &applier.mappings {
@@ -71,6 +74,23 @@ fn lines(applier: &ProxyStatus, forwarder: Option<&ForwarderStatus>, paint: Pain
     lines
         .extend(applier.upstreams.iter().map(|(name, health)| format!("upstream   {:width$}  {}", name.as_str(), in_words(health, paint))));
     lines.join("\n")
+}
+
+/// Nothing while there were none.
+fn datagrams(datagrams: &Datagrams) -> Vec<String> {
+    let dropped: Vec<String> =
+        datagrams.dropped.iter().filter(|(_, count)| **count > 0).map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut lines = Vec::new();
+    if datagrams.up + datagrams.down + datagrams.questions > 0 {
+        lines.push(format!(
+            "datagrams  {} up, {} down, {} questions ({} without an answer)",
+            datagrams.up, datagrams.down, datagrams.questions, datagrams.failed_questions
+        ));
+    }
+    if !dropped.is_empty() {
+        lines.push(format!("dropped    {}", dropped.join(", ")));
+    }
+    lines
 }
 
 fn effect_in_words(effect: &Effect, paint: Paint) -> String {
@@ -88,7 +108,7 @@ fn effect_in_words(effect: &Effect, paint: Paint) -> String {
         Some(Blocked::DailyQuota) => "the bytes of this day are spent".to_owned(),
         Some(Blocked::MonthlyQuota) => "the bytes of this month are spent".to_owned(),
         Some(Blocked::Disabled) => "switched off".to_owned(),
-        Some(Blocked::Schedule) => "outside of its hours, or switched off".to_owned(),
+        Some(Blocked::Schedule) => "outside of its hours".to_owned(),
         Some(Blocked::SecretMissing { name }) => format!("the secret {name} is not set"),
     };
     format!("{}: {why}", paint.bad("blocked"))

@@ -104,7 +104,9 @@ fn create(visit: &Visit) -> Result<Response, Trouble> {
     let NewResource { version, text, file } = visit.request.json()?;
     let sources = candidate::get(visit.site)?.sources;
     let file = file.or_else(|| sources.0.keys().next().cloned()).unwrap_or_else(|| "policy.yaml".to_owned());
-    change(visit, version, |sources| edit::insert(sources, &file, &text))
+    let alone = Sources::single("new.yaml", text.clone());
+    let (kind, name) = edit::resources(&alone).into_iter().next().map(|entry| (entry.kind, entry.name)).unwrap_or_default();
+    change(visit, version, (&kind, &name, "added"), |sources| edit::insert(sources, &file, &text))
 }
 
 #[derive(Deserialize)]
@@ -116,16 +118,24 @@ struct Replacement {
 
 fn replace(visit: &Visit) -> Result<Response, Trouble> {
     let Replacement { version, text } = visit.request.json()?;
-    change(visit, version, |sources| edit::replace(sources, visit.param("kind"), visit.param("name"), &text))
+    let what = (visit.param("kind"), visit.param("name"), "changed");
+    change(visit, version, what, |sources| edit::replace(sources, visit.param("kind"), visit.param("name"), &text))
 }
 
 fn remove(visit: &Visit) -> Result<Response, Trouble> {
-    change(visit, version(visit)?, |sources| edit::delete(sources, visit.param("kind"), visit.param("name")))
+    let what = (visit.param("kind"), visit.param("name"), "taken out");
+    change(visit, version(visit)?, what, |sources| edit::delete(sources, visit.param("kind"), visit.param("name")))
 }
 
-fn change(visit: &Visit, version: u64, edit: impl FnOnce(&Sources) -> Result<Sources, Refused>) -> Result<Response, Trouble> {
+fn change(
+    visit: &Visit,
+    version: u64,
+    (kind, name, what): (&str, &str, &str),
+    edit: impl FnOnce(&Sources) -> Result<Sources, Refused>,
+) -> Result<Response, Trouble> {
     let sources = edit(&candidate::get(visit.site)?.sources).map_err(trouble)?;
-    Ok(saved(visit, &candidate::save(visit.site, visit.actor()?, version, sources)?))
+    let note = candidate::edited(kind, name, what, version + 1);
+    Ok(saved(visit, &candidate::save_noted(visit.site, visit.actor()?, version, sources, note)?))
 }
 
 fn trouble(refused: Refused) -> Trouble {

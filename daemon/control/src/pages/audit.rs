@@ -48,14 +48,19 @@ struct Row {
 const PER_PAGE: u32 = 50;
 
 /// The beginnings of actions, in people's words.
-const ACTIONS: [(&str, &str); 13] = [
+const ACTIONS: [(&str, &str); 18] = [
     ("", "everything"),
     ("policy.", "policies in effect"),
     ("candidate.", "the candidate"),
     ("revision.", "revisions"),
-    ("proxy.", "flows ended, upstreams probed"),
+    ("mapping.blocked", "mappings blocked"),
+    ("mapping.back", "mappings let in again"),
+    ("mapping", "all of mappings: edited, imported, blocked, back"),
+    ("upstream.", "upstreams edited"),
+    ("group.", "groups of upstreams edited"),
+    ("proxy.close", "connections ended"),
+    ("proxy.probe", "upstreams tested"),
     ("secret.", "secrets"),
-    ("mappings.", "imports of mappings"),
     ("alert.", "alerts acknowledged and suppressed"),
     ("login", "signing in"),
     ("user.", "users"),

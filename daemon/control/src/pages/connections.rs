@@ -1,11 +1,13 @@
 //! What mapped clients have open right now, and the means to end it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use policy::messages::forwarder::Flow;
 use policy::name::Name;
 use serde::Serialize;
 
+use super::datagrams;
 use super::format::{self, Clock, Stamp};
 use super::page::{self, Page};
 use super::ui::{Choice, Field, query};
@@ -13,6 +15,7 @@ use crate::flash;
 use crate::forwarder::{self, Target};
 use crate::http::{Access, Fields, Method, Response, Route, Visit};
 use crate::role::Action;
+use crate::site::Site;
 use crate::trouble::Trouble;
 
 pub const ROUTES: &[Route] = &[
@@ -28,8 +31,9 @@ struct Connections {
     client: Option<String>,
     count: String,
     may_close: bool,
-    back: String,
     flows: Vec<Row>,
+    clients: Vec<ClientRow>,
+    datagrams: Vec<datagrams::Figure>,
     nothing_title: &'static str,
     nothing: &'static str,
 }
@@ -48,8 +52,22 @@ struct Row {
     down: String,
 }
 
+/// What a client has open together.
+#[derive(Debug, Serialize)]
+struct ClientRow {
+    client: String,
+    href: String,
+    mapping: String,
+    flows: String,
+    up: String,
+    down: String,
+}
+
 /// Those with the most bytes; a box may carry thousands.
-const MOST: u32 = 100;
+const MOST: usize = 100;
+/// Asked for, so that clients can be told together.
+const MOST_ASKED: u32 = 1_000;
+const MOST_CLIENTS: usize = 25;
 
 fn show(visit: &Visit) -> Result<Response, Trouble> {
     let asked = &visit.request.query;
@@ -66,15 +84,18 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
         Field::select("mapping", "Mapping", asked.text("mapping"), mappings),
         Field::text("client", "Client", asked.text("client").trim()).autocomplete("off"),
     ];
-    let (flows, trouble) = match find(visit, asked) {
+    let (flows, trouble) = match find(visit.site, asked) {
         Ok(found) => (Some(found), None),
         Err(Trouble::ForwarderAway(_)) => (None, None),
         Err(trouble) => (None, Some(trouble)),
     };
     let known = flows.is_some();
-    let (flows, total) = flows.unwrap_or_default();
-    let page = Page::new(visit, "Connections").told(&mut filter, trouble)?;
+    let (all, total) = flows.unwrap_or_default();
+    let flows = all.get(..MOST).unwrap_or(&all);
+    let ids: Vec<String> = flows.iter().map(|flow| flow.id.to_string()).collect();
     let client = asked.text("client").trim();
+    let topic = format!("connections&mapping={}&client={}&shown={}", query(asked.text("mapping")), query(client), ids.join("."));
+    let page = Page::new(visit, "Connections").live(&topic).told(&mut filter, trouble)?;
     page.draw(
         "connections.html",
         &Connections {
@@ -88,7 +109,8 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
                 (true, _) => format::count(total) + " open",
             },
             may_close: visit.may(Action::Operate),
-            back: back(asked.text("mapping"), client),
+            clients: if client.is_empty() { clients(&all) } else { Vec::new() },
+            datagrams: datagrams::figures(visit.site.carried.look(visit.site).forwarder.as_ref()),
             flows: flows.iter().map(|flow| row(flow, &clock)).collect(),
             nothing_title: if known { "Nothing is open" } else { "Not known" },
             nothing: if known { "No mapped client that fits has a connection open." } else { "The forwarder does not answer." },
@@ -97,12 +119,52 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
     )
 }
 
-fn find(visit: &Visit, asked: &Fields) -> Result<(Vec<Flow>, u64), Trouble> {
+fn find(site: &Site, asked: &Fields) -> Result<(Vec<Flow>, u64), Trouble> {
     let mapping = match asked.text("mapping") {
         "" => None,
         text => Some(Name::try_from(text).map_err(|bad| Trouble::field("mapping", bad.to_string()))?),
     };
-    visit.site.forwarder.flows(mapping, client(asked)?, MOST)
+    site.forwarder.flows(mapping, client(asked)?, MOST_ASKED)
+}
+
+/// Those with the most bytes first.
+fn clients(flows: &[Flow]) -> Vec<ClientRow> {
+    let mut sums: BTreeMap<IpAddr, (&Flow, u64, u64, u64)> = BTreeMap::new();
+    for flow in flows {
+        let (_, count, up, down) = sums.entry(flow.client.ip()).or_insert((flow, 0, 0, 0));
+        (*count, *up, *down) = (*count + 1, *up + flow.up_bytes, *down + flow.down_bytes);
+    }
+    let mut sums: Vec<_> = sums.into_iter().collect();
+    sums.sort_by_key(|(_, (_, _, up, down))| std::cmp::Reverse(up + down));
+    let row = |(client, (flow, count, up, down)): (IpAddr, (&Flow, u64, u64, u64))| ClientRow {
+        client: client.to_string(),
+        href: back("", &client.to_string()),
+        mapping: flow.mapping.to_string(),
+        flows: format::count(count),
+        up: format::bytes(up),
+        down: format::bytes(down),
+    };
+    sums.into_iter().take(MOST_CLIENTS).map(row).collect()
+}
+
+/// What moves on an open page: bytes, which of the shown flows have ended, and how many it does not show.
+pub fn figures(site: &Site, asked: &Fields) -> BTreeMap<String, String> {
+    let mut figures = datagrams::live(site.carried.look(site).forwarder.as_ref());
+    let Ok((flows, total)) = find(site, asked) else { return figures };
+    let shown: BTreeSet<u64> = asked.text("shown").split('.').filter_map(|id| id.parse().ok()).take(MOST).collect();
+    for flow in flows.iter().filter(|flow| shown.contains(&flow.id)) {
+        figures.insert(format!("flow.{}.up", flow.id), format::bytes(flow.up_bytes));
+        figures.insert(format!("flow.{}.down", flow.id), format::bytes(flow.down_bytes));
+    }
+    let open: BTreeSet<u64> = flows.iter().map(|flow| flow.id).collect();
+    // Where not all are told, one that is not among them may still be open.
+    if total == flows.len() as u64 {
+        figures.extend(shown.difference(&open).map(|id| (format!("flow.{id}.state"), "ended".to_owned())));
+    }
+    let more = total.saturating_sub(shown.intersection(&open).count() as u64);
+    let news = if more == 0 { String::new() } else { format!("{} more than shown here.", format::count(more)) };
+    figures.insert("flows.news".to_owned(), news);
+    figures
 }
 
 fn client(fields: &Fields) -> Result<Option<IpAddr>, Trouble> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{dashboard, gate, mappings, upstreams};
-use crate::http::{Access, Event, Method, Response, Route, Visit};
+use super::{connections, dashboard, gate, mappings, page, upstreams};
+use crate::http::{Access, Event, Fields, Method, Response, Route, Visit};
 use crate::role::Action;
 use crate::site::Site;
 use crate::trouble::Trouble;
@@ -18,6 +18,7 @@ enum Topic {
     Rules,
     Mappings,
     Upstreams,
+    Connections,
 }
 
 fn events(visit: &Visit) -> Result<Response, Trouble> {
@@ -26,10 +27,12 @@ fn events(visit: &Visit) -> Result<Response, Trouble> {
         "rules" => Topic::Rules,
         "mappings" => Topic::Mappings,
         "upstreams" => Topic::Upstreams,
+        "connections" => Topic::Connections,
         _ => Topic::State,
     };
     let mut state = String::new();
     let mut sent = BTreeMap::new();
+    let asked = visit.request.query.clone();
     Ok(Response::events(move |site| {
         let mut due = Vec::new();
         let now = gate::fingerprint(site.applier.seen().status.as_ref());
@@ -37,7 +40,7 @@ fn events(visit: &Visit) -> Result<Response, Trouble> {
             due.push(Event::new("state", &now));
             state = now;
         }
-        let figures = figures(site, topic);
+        let figures = figures(site, topic, &asked);
         let changed: BTreeMap<_, _> = figures.iter().filter(|(key, text)| sent.get(*key) != Some(*text)).collect();
         if !changed.is_empty() {
             due.push(Event::new("figures", &changed));
@@ -47,14 +50,15 @@ fn events(visit: &Visit) -> Result<Response, Trouble> {
     }))
 }
 
-fn figures(site: &Site, topic: Topic) -> BTreeMap<String, String> {
+fn figures(site: &Site, topic: Topic, asked: &Fields) -> BTreeMap<String, String> {
     let seen = site.applier.seen();
     let Some(counters) = &seen.counters else { return BTreeMap::new() };
     match topic {
         Topic::State => BTreeMap::new(),
+        Topic::Connections => connections::figures(site, asked),
         Topic::Rules => dashboard::rule_figures(counters),
         Topic::Mappings => mappings::figures(&site.carried.look(site)),
-        Topic::Upstreams => upstreams::figures(&site.carried.look(site)),
+        Topic::Upstreams => upstreams::figures(page::config(&seen), &site.carried.look(site)),
         Topic::Dashboard => {
             let mut figures = dashboard::figures(counters, &site.applier.traffic());
             figures.extend(dashboard::rule_figures(counters));

@@ -6,6 +6,7 @@ use policy::model::{Config, ProxyMapping, Resource};
 use policy::name::Name;
 use serde::Serialize;
 
+use super::datagrams;
 use super::format::{self, Clock, Stamp};
 use super::latency::{self, Latency};
 use super::page::{self, Page};
@@ -28,6 +29,7 @@ pub struct Mappings {
     rows: Vec<Row>,
     more: Option<String>,
     nothing: &'static str,
+    datagrams: Vec<datagrams::Figure>,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,6 +146,7 @@ pub fn mappings(
         } else {
             "No mapping fits what you asked for."
         },
+        datagrams: datagrams::figures(known.forwarder.as_ref()),
     }
 }
 
@@ -262,5 +265,6 @@ pub fn figures(known: &Known) -> BTreeMap<String, String> {
         }
     }
     all.extend(super::upstreams::sparks(known));
+    all.extend(datagrams::live(known.forwarder.as_ref()));
     all
 }

@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod audit;
 pub mod connections;
 pub mod dashboard;
+pub mod datagrams;
 pub mod difference;
 pub mod drift;
 pub mod editor;
@@ -17,6 +18,7 @@ pub mod firewall;
 pub mod form;
 pub mod format;
 pub mod gate;
+pub mod group;
 pub mod history;
 pub mod keys;
 pub mod latency;
@@ -33,6 +35,7 @@ pub mod resource;
 #[cfg(test)]
 pub mod sample;
 pub mod seen;
+pub mod secrets;
 pub mod setup;
 pub mod shell;
 pub mod spark;
@@ -42,6 +45,8 @@ mod tests;
 pub mod theme;
 pub mod trial;
 pub mod ui;
+pub mod upstream;
+pub mod upstream_form;
 pub mod upstreams;
 pub mod users;
 
@@ -63,6 +68,9 @@ pub fn routes() -> impl Iterator<Item = Route> {
         mapping::ROUTES,
         mapping_table::ROUTES,
         upstreams::ROUTES,
+        upstream::ROUTES,
+        group::ROUTES,
+        secrets::ROUTES,
         connections::ROUTES,
         alerts::ROUTES,
         seen::ROUTES,

@@ -40,9 +40,14 @@ impl From<Trouble> for Refusal {
 
 impl Refusal {
     fn of(subject: &Subject, name: &Name, problems: &Problems, sources: &Sources) -> Self {
-        let below = format!("{}/{name}.spec.", subject.kind);
+        let own = format!("{}/{name}.", subject.kind);
+        let below = format!("{own}spec.");
         let mut refusal = Refusal::default();
-        for (problem, shown) in problems.0.iter().zip(ui::problems(problems, sources, None)) {
+        for (problem, mut shown) in problems.0.iter().zip(ui::problems(problems, sources, None)) {
+            if problem.path.starts_with(&own) {
+                // Its line was made from the form and stands in no file yet.
+                (shown.place, shown.href, shown.excerpt) = (None, None, None);
+            }
             match problem.path.strip_prefix(&below) {
                 Some(place) => refusal.at.push(((subject.field)(place).to_owned(), shown)),
                 None => refusal.elsewhere.push(shown),
@@ -107,7 +112,8 @@ pub fn write(
     };
     let (edited, others) = judged(visit, subject, name, &candidate.sources, edited.map_err(refused)?)?;
     before_saving()?;
-    candidate::save(visit.site, visit.actor()?, base, edited)?;
+    let note = candidate::edited(subject.kind, name.as_str(), if new { "added" } else { "changed" }, base + 1);
+    candidate::save_noted(visit.site, visit.actor()?, base, edited, note)?;
     Ok(if others {
         Response::see_other("/policies")
             .flash(flash::Tone::Warn, format!("{name} is saved, but the candidate has other problems and cannot be applied yet."))
@@ -122,7 +128,8 @@ pub fn remove(visit: &Visit, subject: &Subject, name: &Name, base: u64, after: &
     let candidate = candidate::get(visit.site)?;
     let edited = edit::delete(&candidate.sources, subject.kind, name.as_str()).map_err(refused)?;
     let (edited, others) = judged(visit, subject, name, &candidate.sources, edited)?;
-    candidate::save(visit.site, visit.actor()?, base, edited)?;
+    let note = candidate::edited(subject.kind, name.as_str(), "taken out", base + 1);
+    candidate::save_noted(visit.site, visit.actor()?, base, edited, note)?;
     let to = if others { "/policies" } else { "/policies/preview" };
     Ok(Response::see_other(to).flash(flash::Tone::Warn, format!("{name} is no longer part of the candidate. {after}")))
 }

@@ -20,12 +20,8 @@ fn field(place: &str) -> &str {
     }
 }
 
-const KINDS: [(&str, &str); 4] = [
-    ("socks5", "SOCKS5"),
-    ("socks5Tls", "SOCKS5 over TLS"),
-    ("httpConnect", "HTTP CONNECT"),
-    ("httpsConnect", "HTTP CONNECT over TLS"),
-];
+const KINDS: [(&str, &str); 4] =
+    [("socks5", "SOCKS5"), ("socks5Tls", "SOCKS5 over TLS"), ("httpConnect", "HTTP CONNECT"), ("httpsConnect", "HTTP CONNECT over TLS")];
 
 /// What stands in the form when nothing was typed yet. A password is no part of it: nobody gives one back.
 pub fn values(name: &Name, upstream: &Resource<Upstream>) -> Fields {
@@ -75,8 +71,16 @@ pub fn inputs(typed: &Fields, secrets: &BTreeSet<String>, new: bool) -> Inputs {
     }
     what.push(Field::text("description", "Description", value("description")).autocomplete("off"));
     what.push(Field::select("type", "Protocol", or("type", "socks5"), KINDS.map(|(value, label)| Choice::new(value, label)).to_vec()));
-    what.push(Field::text("address", "Address", value("address")).hint("Of the proxy: an IP address, no name.").autocomplete("off").required());
-    what.push(Field::text("port", "Port", value("port")).inputmode("numeric").hint("1080 for most SOCKS5 proxies.").autocomplete("off").required());
+    what.push(
+        Field::text("address", "Address", value("address")).hint("Of the proxy: an IP address, no name.").autocomplete("off").required(),
+    );
+    what.push(
+        Field::text("port", "Port", value("port"))
+            .inputmode("numeric")
+            .hint("1080 for most SOCKS5 proxies.")
+            .autocomplete("off")
+            .required(),
+    );
     what.push(
         Field::select(
             "udp",
@@ -86,11 +90,17 @@ pub fn inputs(typed: &Fields, secrets: &BTreeSet<String>, new: bool) -> Inputs {
         )
         .hint("Plain SOCKS5 only; all others carry none."),
     );
-    let mut password = Field::password("password", "Password", "off").hint("Kept sealed by the applier, and never shown again. Empty: the one chosen beside.");
+    let mut password = Field::password("password", "Password", "off")
+        .hint("Kept sealed by the applier, and never shown again. Empty: the one chosen beside.");
     password.required = false;
     let mut kept = vec![Choice::new("", "none")];
     let chosen = value("kept");
-    kept.extend(secrets.iter().chain(Some(&chosen).filter(|name| !name.is_empty() && !secrets.contains(*name))).map(|name| Choice::new(name.clone(), name.clone())));
+    kept.extend(
+        secrets
+            .iter()
+            .chain(Some(&chosen).filter(|name| !name.is_empty() && !secrets.contains(*name)))
+            .map(|name| Choice::new(name.clone(), name.clone())),
+    );
     Inputs {
         what,
         who: vec![
@@ -99,7 +109,9 @@ pub fn inputs(typed: &Fields, secrets: &BTreeSet<String>, new: bool) -> Inputs {
             Field::select("kept", "Secret", chosen, kept).hint("A password that was typed becomes a new one."),
         ],
         tls: vec![
-            Field::text("serverName", "Name in the certificate", value("serverName")).hint("Empty: the address must be in it.").autocomplete("off"),
+            Field::text("serverName", "Name in the certificate", value("serverName"))
+                .hint("Empty: the address must be in it.")
+                .autocomplete("off"),
             rows(Field::text("authority", "Authority", value("authority")).hint("PEM of who signed it. Empty: the public authorities."), 4),
         ],
         probe: vec![
@@ -126,26 +138,35 @@ pub fn new_secret(upstream: &Name, taken: &BTreeSet<String>) -> String {
 
 /// Names that a new secret must not take, and that can be chosen: those that are set, and those that some policy wants.
 pub fn secrets(known: &Known, policies: &[Option<&Config>]) -> BTreeSet<String> {
-    let wanted = policies.iter().flatten().flat_map(|config| config.upstreams.values()).filter_map(|upstream| upstream.spec.password_secret.as_ref());
+    let wanted = policies
+        .iter()
+        .flatten()
+        .flat_map(|config| config.upstreams.values())
+        .filter_map(|upstream| upstream.spec.password_secret.as_ref());
     let set = known.applier.iter().flat_map(|status| status.secrets.iter().chain(&status.secrets_missing));
     wanted.map(ToString::to_string).chain(set.cloned()).collect()
 }
 
 /// The resource as text; `secret` is the name under which its password is or will be kept.
 pub fn text(name: &str, typed: &Fields, secret: Option<&str>) -> Result<String, Trouble> {
-    let mut missing = Vec::new();
-    let mut required = |field: &str| {
-        let value = typed.text(field).trim().to_owned();
-        if value.is_empty() {
-            missing.push(FieldProblem { field: field.to_owned(), message: "is missing".to_owned() });
-        }
-        value
-    };
-    let (address, port) = (required("address"), required("port"));
-    if !missing.is_empty() {
-        return Err(Trouble::Fields(missing));
-    }
     let kind = KINDS.iter().map(|(kind, _)| *kind).find(|kind| *kind == typed.text("type")).unwrap_or(KINDS[0].0);
+    let value = |field: &str| typed.text(field).trim().to_owned();
+    let mut wrong = Vec::new();
+    let mut say = |field: &str, message: &str| wrong.push(FieldProblem { field: field.to_owned(), message: message.to_owned() });
+    let (address, port) = (value("address"), value("port"));
+    for (field, value) in [("address", &address), ("port", &port)] {
+        if value.is_empty() {
+            say(field, "is missing");
+        }
+    }
+    for field in ["serverName", "authority"] {
+        if !kind.ends_with("Tls") && kind != "httpsConnect" && !value(field).is_empty() {
+            say(field, "belongs to a protocol over TLS; empty it, or choose one above");
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Trouble::Fields(wrong));
+    }
     let mut lines = resource::head("Upstream", name, typed.text("description"))?;
     lines.push(format!("  type: {kind}"));
     lines.push(format!("  address: {}", quoted(&address)?));
@@ -154,7 +175,11 @@ pub fn text(name: &str, typed: &Fields, secret: Option<&str>) -> Result<String, 
     if kind == "socks5" && typed.text("udp") == "no" {
         lines.push("  udp: false".to_owned());
     }
-    for (field, value) in [("username", typed.text("username").trim()), ("passwordSecret", secret.unwrap_or_default()), ("serverName", typed.text("serverName").trim())] {
+    for (field, value) in [
+        ("username", typed.text("username").trim()),
+        ("passwordSecret", secret.unwrap_or_default()),
+        ("serverName", typed.text("serverName").trim()),
+    ] {
         if !value.is_empty() {
             lines.push(format!("  {field}: {}", quoted(value)?));
         }
@@ -216,7 +241,13 @@ mod tests {
 
     #[test]
     fn what_is_typed_stays_a_value() {
-        let pairs = [("address", "192.0.2.1\n  x: y"), ("port", "80, z: 1"), ("username", "a\": b\n# c"), ("serverName", "n\n---"), ("authority", "---\nkind: Zone\n")];
+        let pairs = [
+            ("address", "192.0.2.1\n  x: y"),
+            ("port", "80, z: 1"),
+            ("username", "a\": b\n# c"),
+            ("serverName", "n\n---"),
+            ("authority", "---\nkind: Zone\n"),
+        ];
         let typed = Fields::from(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec());
         let text = text("x", &typed, None).expect("a text");
         let sources = edit::insert(&Sources::default(), "a.yaml", &text).expect("one resource");

@@ -1,10 +1,10 @@
-//! Upstreams and groups: how each does, what it did in the last two hours, and the secrets that they want.
+//! Upstreams and groups: how each does at this moment. Written in the candidate, told from what runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::Sources;
 use policy::messages::forwarder::{Health, HealthStatus};
-use policy::model::{Config, GroupStrategy, UpstreamType};
+use policy::model::{Config, GroupStrategy, ProxyMapping, Resource, UpstreamType};
 use policy::name::Name;
 use serde::Serialize;
 
@@ -12,7 +12,9 @@ use super::format::{self, Clock, Stamp};
 use super::latency::{self, Latency};
 use super::mappings::{NOT_KNOWN, absences};
 use super::page::{self, Page};
-use super::ui::{Badge, Fact, Field, Place, Tone, query, visible};
+use super::secrets::{self, SecretRow};
+use super::ui::{Badge, Field, Place, Tone, query, visible};
+use crate::candidate;
 use crate::carried::{self, Known};
 use crate::flash;
 use crate::forwarder;
@@ -25,16 +27,16 @@ const OPERATE: Access = Access::May(Action::Operate);
 
 pub const ROUTES: &[Route] = &[
     Route { method: Method::Get, path: "/upstreams", access: VIEW, handler: show },
-    Route { method: Method::Get, path: "/upstreams/upstream", access: VIEW, handler: show_one },
     Route { method: Method::Post, path: "/upstreams/test", access: OPERATE, handler: test },
-    Route { method: Method::Post, path: "/upstreams/secret", access: OPERATE, handler: set_secret },
-    Route { method: Method::Post, path: "/upstreams/secret/remove", access: OPERATE, handler: remove_secret },
 ];
 
 #[derive(Debug, Serialize)]
 pub struct Upstreams {
     intro: String,
     may_operate: bool,
+    may_edit: bool,
+    /// There is one to probe.
+    running: bool,
     upstreams: Vec<Row>,
     groups: Vec<GroupRow>,
     secrets: Vec<SecretRow>,
@@ -43,31 +45,39 @@ pub struct Upstreams {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
-    name: String,
+pub struct Row {
+    pub name: String,
     href: String,
     description: Option<String>,
-    kind: &'static str,
-    address: String,
-    state: Badge,
-    why: String,
-    latency: String,
-    spark: Option<Latency>,
-    exit: String,
+    pub kind: &'static str,
+    pub address: String,
+    pub state: Badge,
+    pub why: String,
+    /// What the candidate does to it.
+    pub note: &'static str,
+    pub latency: String,
+    pub spark: Option<Latency>,
+    pub exit: String,
     checked: Option<Stamp>,
-    flows: String,
-    used_by: Vec<String>,
-    origin: Place,
+    pub flows: String,
+    pub used_by: Vec<String>,
+    pub origin: Place,
+    pub runs: bool,
 }
 
 #[derive(Debug, Serialize)]
 struct GroupRow {
     name: String,
+    href: String,
     description: Option<String>,
+    key: String,
+    state: Badge,
+    note: &'static str,
     strategy: &'static str,
     members: Vec<Member>,
     used_by: Vec<String>,
     origin: Place,
+    runs: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,108 +87,172 @@ struct Member {
     state: Badge,
 }
 
-#[derive(Debug, Serialize)]
-struct SecretRow {
-    name: String,
-    state: Badge,
-    used_by: Vec<String>,
-    set: bool,
-}
-
 fn show(visit: &Visit) -> Result<Response, Trouble> {
     draw(visit, &Fields::default(), None)
 }
 
-fn draw(visit: &Visit, typed: &Fields, trouble: Option<Trouble>) -> Result<Response, Trouble> {
+pub fn draw(visit: &Visit, typed: &Fields, trouble: Option<Trouble>) -> Result<Response, Trouble> {
     let seen = visit.site.applier.seen();
     let known = visit.site.carried.look(visit.site);
+    let candidate = candidate::get(visit.site)?;
+    let written = candidate.dirty.then(|| policy::read::read(&candidate.sources).0);
     let none = Sources::default();
-    let sources = seen.running.as_ref().map_or(&none, |running| &running.sources);
-    let mut view = upstreams(page::config(&seen), sources, &known, &page::clock(visit), typed, visit.may(Action::Operate));
+    let policies = Policies {
+        running: page::config(&seen),
+        written: written.as_ref().or(page::config(&seen)),
+        running_text: seen.running.as_ref().map_or(&none, |running| &running.sources),
+        written_text: &candidate.sources,
+    };
+    let mut view = upstreams(&policies, &known, &page::clock(visit), typed);
+    (view.may_operate, view.may_edit) = (visit.may(Action::Operate), visit.may(Action::Edit));
     let page = Page::new(visit, "Upstreams").live("upstreams").told(&mut view.fields, trouble)?;
     absences(page, &known).draw("upstreams.html", &view)
 }
 
-pub fn upstreams(config: Option<&Config>, sources: &Sources, known: &Known, clock: &Clock, typed: &Fields, may_operate: bool) -> Upstreams {
+/// What runs, and what is written in the candidate.
+pub struct Policies<'a> {
+    pub running: Option<&'a Config>,
+    pub written: Option<&'a Config>,
+    pub running_text: &'a Sources,
+    pub written_text: &'a Sources,
+}
+
+impl<'a> Policies<'a> {
+    /// A resource as it runs, else as it is written, with its place and whether it runs.
+    pub fn find<T>(&self, name: &Name, of: fn(&Config) -> &BTreeMap<Name, Resource<T>>) -> Option<(&'a Resource<T>, Place, bool)> {
+        let in_one = |config: Option<&'a Config>| config.and_then(|config| of(config).get(name));
+        match (in_one(self.running), in_one(self.written)) {
+            (Some(resource), _) => Some((resource, Place::of(&resource.origin, self.running_text), true)),
+            (None, Some(resource)) => Some((resource, Place::of(&resource.origin, self.written_text), false)),
+            (None, None) => None,
+        }
+    }
+
+    fn names<T: 'a>(&self, of: fn(&Config) -> &BTreeMap<Name, Resource<T>>) -> BTreeSet<&'a Name> {
+        [self.running, self.written].into_iter().flatten().flat_map(|config| of(config).keys()).collect()
+    }
+
+    /// What the candidate does to it, where it does something.
+    pub fn note<T: PartialEq>(&self, name: &Name, of: fn(&Config) -> &BTreeMap<Name, Resource<T>>) -> &'static str {
+        let in_one = |config: Option<&'a Config>| config.and_then(|config| of(config).get(name));
+        match (in_one(self.running), in_one(self.written)) {
+            (Some(_), None) => "The candidate takes it out.",
+            (Some(now), Some(then)) if now.spec != then.spec => "The candidate changes it.",
+            (None, Some(_)) => "Not applied yet.",
+            _ => "",
+        }
+    }
+
+    /// Mappings that run, or where there are none of this name, that are written.
+    fn mappings(&self) -> BTreeMap<&'a Name, &'a ProxyMapping> {
+        let all = [self.written, self.running].into_iter().flatten().flat_map(|config| &config.proxy_mappings);
+        all.map(|(name, mapping)| (name, &mapping.spec)).collect()
+    }
+
+    pub fn users_of_upstream(&self, upstream: &Name) -> Vec<String> {
+        let by_group = |group: &Name| {
+            self.find(group, |config| &config.upstream_groups).is_some_and(|(group, ..)| group.spec.members.contains(upstream))
+        };
+        let uses = |mapping: &ProxyMapping| mapping.upstream.as_ref() == Some(upstream) || mapping.group.as_ref().is_some_and(by_group);
+        self.mappings().into_iter().filter(|(_, mapping)| uses(mapping)).map(|(name, _)| name.to_string()).collect()
+    }
+
+    pub fn users_of_group(&self, group: &Name) -> Vec<String> {
+        self.mappings().into_iter().filter(|(_, mapping)| mapping.group.as_ref() == Some(group)).map(|(name, _)| name.to_string()).collect()
+    }
+}
+
+pub fn upstreams(policies: &Policies, known: &Known, clock: &Clock, typed: &Fields) -> Upstreams {
     let nothing = Config::default();
-    let config = config.unwrap_or(&nothing);
+    let config = policies.running.unwrap_or(&nothing);
     let states: Vec<_> = config.upstreams.keys().map(|name| known.health(name)).collect();
     let up = states.iter().flatten().filter(|health| carried::carries(health.status)).count();
-    let groups = config.upstream_groups.iter().map(|(name, group)| GroupRow {
-        name: name.to_string(),
-        description: group.description.as_deref().map(visible),
-        strategy: match group.spec.strategy {
-            GroupStrategy::Priority => "the first that is up",
-            GroupStrategy::RoundRobin => "one after the other",
-            GroupStrategy::Latency => "the quickest",
-        },
-        members: group
-            .spec
-            .members
-            .iter()
-            .map(|member| Member { name: member.to_string(), key: format!("up.{member}"), state: state(known.health(member)) })
-            .collect(),
-        used_by: config
-            .proxy_mappings
-            .iter()
-            .filter(|(_, mapping)| mapping.spec.group.as_ref() == Some(name))
-            .map(|(name, _)| name.to_string())
-            .collect(),
-        origin: Place::of(&group.origin, sources),
-    });
     Upstreams {
         intro: match (config.upstreams.len(), states.iter().flatten().count()) {
             (0, _) => "The policy that runs has none.".to_owned(),
             (all, 0) => format!("{}; how they do is not known.", format::plural(all, "upstream", "upstreams")),
             (all, _) => format!("{up} of {all} up. Each is probed through itself every 30 seconds, never past it."),
         },
-        may_operate,
-        upstreams: config.upstreams.keys().map(|name| row(name, config, sources, known, clock)).collect(),
-        groups: groups.collect(),
-        secrets: secrets(config, known),
+        may_operate: false,
+        may_edit: false,
+        running: !config.upstreams.is_empty(),
+        upstreams: policies.names(|config| &config.upstreams).into_iter().filter_map(|name| row(name, policies, known, clock)).collect(),
+        groups: policies.names(|config| &config.upstream_groups).into_iter().filter_map(|name| group_row(name, policies, known)).collect(),
+        secrets: secrets::rows(policies.written.unwrap_or(config), known),
         secrets_known: known.applier.is_some(),
-        fields: vec![
-            Field::text("name", "Name of the secret", typed.text("name"))
-                .hint("As the policy writes it: passwordSecret.")
-                .autocomplete("off")
-                .required(),
-            Field::password("value", "Password", "off").hint("Kept sealed by the applier, and never shown again."),
-        ],
+        fields: secrets::fields(typed),
     }
 }
 
-fn row(name: &Name, config: &Config, sources: &Sources, known: &Known, clock: &Clock) -> Row {
-    let upstream = &config.upstreams[name];
-    let health = known.health(name);
-    let used = |mapping: &policy::model::ProxyMapping| {
-        mapping.upstream.as_ref() == Some(name)
-            || mapping
-                .group
-                .as_ref()
-                .and_then(|group| config.upstream_groups.get(group))
-                .is_some_and(|group| group.spec.members.contains(name))
-    };
+pub fn row(name: &Name, policies: &Policies, known: &Known, clock: &Clock) -> Option<Row> {
+    let (upstream, origin, runs) = policies.find(name, |config| &config.upstreams)?;
+    let health = known.health(name).filter(|_| runs);
     let figures = figures_of(name, known);
-    let figure = |key: &str| figures.get(key).cloned().unwrap_or_else(|| NOT_KNOWN.to_owned());
-    Row {
+    let figure = |key: &str| figures.get(key).cloned().unwrap_or_else(|| if runs { NOT_KNOWN } else { "–" }.to_owned());
+    Some(Row {
         name: name.to_string(),
         href: format!("/upstreams/upstream?name={}", query(name.as_str())),
         description: upstream.description.as_deref().map(visible),
         kind: kind(&upstream.spec.kind),
         address: std::net::SocketAddr::new(upstream.spec.address, upstream.spec.port).to_string(),
-        state: state(health),
+        state: if runs { state(health) } else { Badge::new(Tone::Info, "in the candidate") },
         why: why(health),
+        note: policies.note(name, |config| &config.upstreams),
         latency: figure("latency"),
-        spark: latency::latency(known.history(name), format!("up.{name}.spark")),
+        spark: latency::latency(known.history(name), format!("up.{name}.spark")).filter(|_| runs),
         exit: figure("exit"),
         checked: health.and_then(|health| clock.stamp(health.at)),
         flows: figure("flows"),
-        used_by: config.proxy_mappings.iter().filter(|(_, mapping)| used(&mapping.spec)).map(|(name, _)| name.to_string()).collect(),
-        origin: Place::of(&upstream.origin, sources),
+        used_by: policies.users_of_upstream(name),
+        origin,
+        runs,
+    })
+}
+
+fn group_row(name: &Name, policies: &Policies, known: &Known) -> Option<GroupRow> {
+    let (group, origin, runs) = policies.find(name, |config| &config.upstream_groups)?;
+    let member = |member: &Name| Member { name: member.to_string(), key: format!("up.{member}"), state: state(known.health(member)) };
+    Some(GroupRow {
+        name: name.to_string(),
+        href: format!("/upstreams/group?name={}", query(name.as_str())),
+        description: group.description.as_deref().map(visible),
+        key: format!("group.{name}"),
+        state: if runs { group_state(&group.spec.members, known) } else { Badge::new(Tone::Info, "in the candidate") },
+        note: policies.note(name, |config| &config.upstream_groups),
+        strategy: strategy(group.spec.strategy),
+        members: group.spec.members.iter().map(member).collect(),
+        used_by: policies.users_of_group(name),
+        origin,
+        runs,
+    })
+}
+
+pub fn strategy(strategy: GroupStrategy) -> &'static str {
+    match strategy {
+        GroupStrategy::Priority => "the first that is up",
+        GroupStrategy::RoundRobin => "one after the other",
+        GroupStrategy::Latency => "the quickest",
     }
 }
 
-fn kind(kind: &UpstreamType) -> &'static str {
+/// A group carries while one member does, and is whole while all of them do.
+pub fn group_state(members: &[Name], known: &Known) -> Badge {
+    group_of(members.iter().map(|member| known.health(member).map(|health| health.status)))
+}
+
+pub fn group_of(members: impl Iterator<Item = Option<HealthStatus>>) -> Badge {
+    let members: Vec<_> = members.collect();
+    let count = |status: HealthStatus| members.iter().filter(|member| **member == Some(status)).count();
+    let (healthy, up) = (count(HealthStatus::Healthy), count(HealthStatus::Healthy) + count(HealthStatus::Degraded));
+    match members.len() {
+        all if healthy == all && all > 0 => Badge::new(Tone::Ok, "healthy"),
+        _ if up > 0 => Badge::new(Tone::Warn, "degraded"),
+        all if count(HealthStatus::Failed) == all && all > 0 => Badge::new(Tone::Bad, "failed"),
+        _ => Badge::new(Tone::Plain, NOT_KNOWN),
+    }
+}
+
+pub fn kind(kind: &UpstreamType) -> &'static str {
     match kind {
         UpstreamType::Socks5 { udp: true } => "SOCKS5, TCP and UDP",
         UpstreamType::Socks5 { udp: false } => "SOCKS5, TCP",
@@ -198,7 +272,7 @@ pub fn state(health: Option<&Health>) -> Badge {
     }
 }
 
-fn why(health: Option<&Health>) -> String {
+pub fn why(health: Option<&Health>) -> String {
     health.and_then(|health| health.why.as_deref()).map_or_else(String::new, visible)
 }
 
@@ -215,7 +289,7 @@ fn figures_of(upstream: &Name, known: &Known) -> BTreeMap<&'static str, String> 
 }
 
 /// What changes between two looks, by the keys that the template gave its elements.
-pub fn figures(known: &Known) -> BTreeMap<String, String> {
+pub fn figures(config: Option<&Config>, known: &Known) -> BTreeMap<String, String> {
     let mut all = sparks(known);
     let appliers = known.applier.iter().flat_map(|status| status.upstreams.keys());
     let names: BTreeSet<&Name> = appliers.chain(known.forwarder.iter().flat_map(|status| status.upstreams.keys())).collect();
@@ -227,6 +301,11 @@ pub fn figures(known: &Known) -> BTreeMap<String, String> {
         all.insert(key("why"), why(known.health(name)));
         all.extend(figures_of(name, known).into_iter().map(|(which, text)| (key(which), text)));
     }
+    for (name, group) in config.iter().flat_map(|config| &config.upstream_groups) {
+        let badge = group_state(&group.spec.members, known);
+        all.insert(format!("group.{name}.state"), badge.word);
+        all.insert(format!("group.{name}.tone"), badge.tone.word().to_owned());
+    }
     all
 }
 
@@ -234,98 +313,6 @@ pub fn sparks(known: &Known) -> BTreeMap<String, String> {
     let drawn = known.forwarder.iter().flat_map(|status| &status.upstreams);
     let lines = drawn.filter_map(|(name, upstream)| latency::latency(&upstream.history, format!("up.{name}.spark")));
     lines.flat_map(|spark| [(format!("{}.line", spark.key), spark.line), (format!("{}.fails", spark.key), spark.fails)]).collect()
-}
-
-/// Those that the policy names and those that are set.
-fn secrets(config: &Config, known: &Known) -> Vec<SecretRow> {
-    let Some(status) = &known.applier else { return Vec::new() };
-    let mut users: BTreeMap<String, Vec<String>> =
-        status.secrets.iter().chain(&status.secrets_missing).map(|name| (name.clone(), Vec::new())).collect();
-    for (name, upstream) in &config.upstreams {
-        if let Some(secret) = &upstream.spec.password_secret {
-            users.entry(secret.to_string()).or_default().push(name.to_string());
-        }
-    }
-    let row = |(name, used_by): (String, Vec<String>)| {
-        let set = status.secrets.contains(&name);
-        let state = match (set, used_by.is_empty()) {
-            (true, false) => Badge::new(Tone::Ok, "set"),
-            (true, true) => Badge::new(Tone::Plain, "set, not used"),
-            (false, _) => Badge::new(Tone::Bad, "not set"),
-        };
-        SecretRow { name, state, used_by, set }
-    };
-    users.into_iter().map(row).collect()
-}
-
-#[derive(Debug, Serialize)]
-struct OneUpstream {
-    name: String,
-    state: Badge,
-    may_operate: bool,
-    facts: Vec<Fact>,
-    why: String,
-    spark: Option<Latency>,
-    origin: Place,
-    history: Vec<ProbeRow>,
-}
-
-#[derive(Debug, Serialize)]
-struct ProbeRow {
-    at: Option<Stamp>,
-    state: Badge,
-    latency: String,
-    exit: String,
-    why: String,
-}
-
-/// An hour of rounds, newest first.
-const MOST_PROBES: usize = 120;
-
-fn show_one(visit: &Visit) -> Result<Response, Trouble> {
-    let text = visit.request.query.required("name")?;
-    let missing = || Trouble::no_such("upstream", text);
-    let name = Name::try_from(text).map_err(|_| missing())?;
-    let seen = visit.site.applier.seen();
-    let known = visit.site.carried.look(visit.site);
-    let clock = page::clock(visit);
-    let config = page::config(&seen).filter(|config| config.upstreams.contains_key(&name)).ok_or_else(missing)?;
-    let none = Sources::default();
-    let row = row(&name, config, seen.running.as_ref().map_or(&none, |running| &running.sources), &known, &clock);
-    let spec = &config.upstreams[&name].spec;
-    let probe = |health: &Health| ProbeRow {
-        at: clock.stamp(health.at),
-        state: state(Some(health)),
-        latency: health.latency_us.map_or_else(|| "–".to_owned(), latency::say),
-        exit: health.exit.map_or_else(|| "–".to_owned(), |exit| exit.to_string()),
-        why: why(Some(health)),
-    };
-    let expected: Vec<String> = spec.expect_exit.iter().map(ToString::to_string).collect();
-    let view = OneUpstream {
-        name: name.to_string(),
-        state: row.state,
-        may_operate: visit.may(Action::Operate),
-        facts: vec![
-            Fact::new("Kind", row.kind),
-            Fact::new("Address", row.address),
-            Fact::new("User", spec.username.as_deref().map_or_else(|| "none".to_owned(), visible)),
-            Fact::new("Secret", spec.password_secret.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)),
-            Fact::new("Probe", visible(&spec.probe)),
-            Fact::new(
-                "Must come out at",
-                if expected.is_empty() { "anywhere but at the box itself".to_owned() } else { expected.join(", ") },
-            ),
-            Fact::new("Exit", row.exit),
-            Fact::new("Latency", row.latency),
-            Fact::new("Flows", row.flows),
-            Fact::new("Used by", if row.used_by.is_empty() { "no mapping".to_owned() } else { row.used_by.join(", ") }),
-        ],
-        why: row.why,
-        spark: row.spark,
-        origin: row.origin,
-        history: known.history(&name).iter().rev().take(MOST_PROBES).map(probe).collect(),
-    };
-    absences(Page::new(visit, name.to_string()).live("upstreams"), &known).draw("upstream.html", &view)
 }
 
 /// One upstream, or without a name all of them.
@@ -361,21 +348,4 @@ pub fn sentence(health: &BTreeMap<Name, Health>) -> String {
         return "There is no upstream to probe.".to_owned();
     }
     health.iter().map(told).collect::<Vec<_>>().join(" ")
-}
-
-fn set_secret(visit: &Visit) -> Result<Response, Trouble> {
-    let form = visit.request.form()?;
-    let name = form.text("name").trim();
-    match form.required("name").and_then(|_| carried::set_secret(visit.site, visit.actor()?, name, form.text("value"))) {
-        Ok(()) => Ok(Response::see_other("/upstreams").flash(flash::Tone::Ok, format!("The secret {name} is set."))),
-        Err(trouble) => draw(visit, &form, Some(trouble)),
-    }
-}
-
-fn remove_secret(visit: &Visit) -> Result<Response, Trouble> {
-    let form = visit.request.form()?;
-    let name = form.required("name")?;
-    carried::remove_secret(visit.site, visit.actor()?, name)?;
-    Ok(Response::see_other("/upstreams")
-        .flash(flash::Tone::Warn, format!("The secret {name} is forgotten. Mappings that need it are blocked.")))
 }

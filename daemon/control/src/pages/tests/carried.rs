@@ -131,7 +131,10 @@ fn live_figures_hold_what_the_pages_show_under_the_same_keys() {
     let story = Story::with_people();
     story.carrying();
     let known = story.site.carried.look(&story.site);
-    for (path, figures) in [("/mappings", pages::mappings::figures(&known)), ("/upstreams", pages::upstreams::figures(&known))] {
+    for (path, figures) in [
+        ("/mappings", pages::mappings::figures(&known)),
+        ("/upstreams", pages::upstreams::figures(pages::page::config(&story.site.applier.seen()), &known)),
+    ] {
         let html = text(&get(&story, Role::Admin, path));
         for (mark, what) in [
             ("data-live=\"", "text"),
@@ -163,6 +166,153 @@ fn a_hundred_mappings_make_a_page_that_can_be_read() {
     assert!(html.contains("251 mappings") && html.contains("151 mappings more are not shown"), "{}", &html[..2000]);
     assert!(html.len() < 300_000, "{} bytes", html.len());
     assert!(text(&get(&story, Role::Viewer, "/mappings?q=m249")).contains("1 mapping<"));
+}
+
+#[test]
+fn an_upstream_with_a_password_is_added_by_its_form_and_the_policy_names_the_secret() {
+    let story = Story::with_people();
+    story.carrying();
+    let secret = story.browser(Role::Operator);
+    let base = value_of(&text(&get(&story, Role::Operator, "/upstreams/new")), "base");
+    let send = |fields: &str| story.send(&story.form("/upstreams/new", &secret, &format!("base={base}&{fields}")));
+
+    let tls = text(&send("name=riga&type=socks5&address=&port=1080&serverName=x"));
+    assert!(tls.contains("id=\"e-serverName\"") && tls.contains("id=\"e-address\""), "{tls}");
+    let wrong = send("name=riga&type=socks5&address=192.168.2.300&port=70000&username=anna&password=&kept=&expectExit=x");
+    let html = text(&wrong);
+    assert_eq!(wrong.status, 422, "{html}");
+    for (field, words) in [("port", "70000"), ("address", "192.168.2.300"), ("expectExit", "x")] {
+        let error = html.split(&format!("id=\"e-{field}\">")).nth(1).unwrap_or_else(|| panic!("nothing is said at {field}: {html}"));
+        assert!(error.split('<').next().is_some_and(|error| error.contains(words)), "{field}: {error:.200}");
+    }
+    assert!(html.contains("value=\"70000\"") && html.contains("It cannot be saved like this"), "{html}");
+    sound(&html, "/upstreams/new");
+    let wrong = text(&send("name=riga&type=socks5&address=192.168.2.1&port=1080&username=anna&password=&kept="));
+    assert!(wrong.contains("is the box itself") && wrong.contains("id=\"e-username\""), "{wrong}");
+    let mine = text(&send("name=riga&type=socks5&address=192.168.2.1&port=1080&username=anna&password=hush-hush"));
+    assert!(!mine.contains("hush-hush"), "a password comes back");
+    assert!(story.box_.lock().unwrap().secrets.is_empty(), "a secret was set although nothing was saved");
+    assert!(!candidate::get(&story.site).expect("a candidate").dirty, "nothing was saved");
+    assert!(text(&send("name=riga&type=socks5&address=&port=")).contains("id=\"e-address\""));
+
+    let right =
+        send("name=riga&type=socks5&udp=no&address=203.0.113.12&port=1080&username=anna&password=hush-hush&expectExit=203.0.113.0/24");
+    assert_eq!((right.status, right.header("location")), (303, Some("/policies/preview")), "{}", text(&right));
+    assert_eq!(story.box_.lock().unwrap().secrets["riga-password"], "hush-hush");
+    let written = candidate::get(&story.site).expect("a candidate");
+    let stands = written.sources.0.values().any(|text| text.contains("passwordSecret: \"riga-password\"") && !text.contains("hush-hush"));
+    assert!(stands, "{:?}", written.sources);
+    let preview = text(&get(&story, Role::Operator, "/policies/preview"));
+    assert!(preview.contains("Mapped clients and upstreams") && preview.contains("upstream riga"), "{preview}");
+    let list = text(&get(&story, Role::Operator, "/upstreams"));
+    assert!(list.contains("riga") && list.contains("Not applied yet."), "{list}");
+    assert!(text(&get(&story, Role::Admin, "/audit?action=secret.")).contains("riga-password"));
+}
+
+#[test]
+fn a_new_password_of_an_upstream_that_runs_does_not_touch_what_runs() {
+    let story = Story::with_people();
+    story.carrying();
+    story.box_.lock().unwrap().secrets.insert("berlin-password".to_owned(), "old".to_owned());
+    story.site.carried.forget();
+    let secret = story.browser(Role::Operator);
+    let form = text(&get(&story, Role::Operator, "/upstreams/upstream?name=berlin"));
+    assert!(form.contains("<option value=\"berlin-password\" selected>") && form.contains("value=\"box\""), "{form}");
+    let fields = format!(
+        "base={}&upstream=berlin&type=socks5&udp=yes&address=203.0.113.10&port=1080&username=box&kept=berlin-password&password=new",
+        value_of(&form, "base")
+    );
+    let saved = story.send(&story.form("/upstreams/upstream", &secret, &fields));
+    assert_eq!(saved.status, 303, "{}", text(&saved));
+    {
+        let box_ = story.box_.lock().unwrap();
+        assert_eq!((box_.secrets["berlin-password"].as_str(), box_.secrets["berlin-password-2"].as_str()), ("old", "new"));
+    }
+    let sources = candidate::get(&story.site).expect("a candidate").sources;
+    assert!(sources.0["carried.yaml"].contains("passwordSecret: \"berlin-password-2\""), "{sources:?}");
+
+    story.box_.lock().unwrap().dead = true;
+    let form = text(&get(&story, Role::Operator, "/upstreams/upstream?name=berlin"));
+    let fields = fields.replacen(&format!("base={}", 0), &format!("base={}", value_of(&form, "base")), 1);
+    let lost = story.send(&story.form("/upstreams/upstream", &secret, &fields));
+    let html = text(&lost);
+    assert!(lost.status == 409 && html.contains("applier does not answer") && html.contains("value=\"203.0.113.10\""), "{html}");
+}
+
+#[test]
+fn a_group_is_made_and_what_is_still_needed_is_not_taken_out() {
+    let story = Story::with_people();
+    story.carrying();
+    let secret = story.browser(Role::Operator);
+    let post = |target: &str, fields: &str| story.send(&story.form(target, &secret, fields));
+    let twice = post("/upstreams/group/new", "base=0&name=north&members=oslo&members=oslo&failAfter=50&recoverAfter=2");
+    let html = text(&twice);
+    assert!(twice.status == 422 && html.contains("id=\"e-members1\"") && html.contains("id=\"e-failAfter\""), "{html}");
+    sound(&html, "/upstreams/group/new");
+    let none = text(&post("/upstreams/group/new", "base=0&name=north&members=&members="));
+    assert!(none.contains("carries nobody"), "{none}");
+    let made =
+        post("/upstreams/group/new", "base=0&name=north&strategy=latency&members=oslo&members=&members=berlin&failAfter=3&recoverAfter=1");
+    assert_eq!((made.status, made.header("location")), (303, Some("/policies/preview")), "{}", text(&made));
+    let one = text(&get(&story, Role::Operator, "/upstreams/group?name=north"));
+    assert!(one.contains("It stands in the candidate") && one.contains("the quickest"), "{one}");
+    let base = value_of(&one, "base");
+
+    let needed = post("/upstreams/remove", &format!("base={base}&upstream=oslo"));
+    let html = text(&needed);
+    assert!(needed.status == 422 && html.contains("ProxyMapping&#x2f;printer") && html.contains("UpstreamGroup&#x2f;europe"), "{html}");
+    let gone = post("/upstreams/group/remove", &format!("base={base}&group=north"));
+    assert_eq!(gone.status, 303, "{}", text(&gone));
+    assert_eq!(post("/upstreams/group/remove", "base=2&group=north").status, 404, "it is gone");
+    let stale = post("/upstreams/group", &format!("base={base}&group=europe&members=oslo"));
+    assert!(stale.status == 409 && text(&stale).contains("changed the candidate meanwhile"), "{}", text(&stale));
+    let history = text(&get(&story, Role::Viewer, "/upstreams/group?name=europe"));
+    assert!(history.contains("Group from then on") && history.contains("degraded") && !history.contains("Save and preview"), "{history}");
+}
+
+#[test]
+fn an_open_page_of_connections_hears_of_bytes_and_of_ends() {
+    let story = Story::with_people();
+    story.carrying();
+    let html = text(&get(&story, Role::Operator, "/connections"));
+    assert!(html.contains("shown=7.9") && html.contains("By client") && html.contains("End all"), "{html}");
+    assert!(html.contains("4,200 because the upstream carries none"), "{html}");
+    let asked = crate::http::Fields::from(vec![("shown".to_owned(), "7.9.11".to_owned())]);
+    let live = pages::connections::figures(&story.site, &asked);
+    assert_eq!((live["flow.7.down"].as_str(), live["flow.11.state"].as_str(), live["flows.news"].as_str()), ("60.0 MB", "ended", ""));
+    assert!(!live.contains_key("flow.7.state"));
+    let none = pages::connections::figures(&story.site, &crate::http::Fields::default());
+    assert_eq!(none["flows.news"], "2 more than shown here.");
+    story.forwarder.lock().unwrap().status = None;
+    story.site.carried.forget();
+    assert!(pages::connections::figures(&story.site, &asked).is_empty(), "nobody answers, so nothing has ended");
+}
+
+#[test]
+fn edits_of_mapped_clients_are_found_in_the_audit_log() {
+    let story = Story::with_people();
+    story.carrying();
+    let secret = story.browser(Role::Operator);
+    story.send(&story.form("/upstreams/group/new", &secret, "base=0&name=north&members=oslo"));
+    story.send(&story.form("/mappings/remove", &secret, "base=1&mapping=tv"));
+    let found = |query: &str| text(&get(&story, Role::Auditor, &format!("/audit?{query}")));
+    assert!(found("action=group.").contains("added, candidate version 1"), "{}", found("action=group."));
+    assert!(found("action=mapping&q=tv").contains("taken out, candidate version 2"), "{}", found("action=mapping"));
+    assert!(found("").contains("mappings blocked") && found("").contains("connections ended"));
+}
+
+#[test]
+fn explain_says_whose_client_a_packet_is_also_by_hardware_address() {
+    let story = Story::with_people();
+    story.carrying();
+    let by_mac = "/explain?from=lan&source=192.168.2.77&mac=02:00:00:00:00:01&destination=198.51.100.10&protocol=tcp&port=443";
+    let html = text(&get(&story, Role::Viewer, by_mac));
+    assert!(html.contains("a client of the mapping") && html.contains("name=tv") && html.contains("It depends"), "{html}");
+    assert!(html.contains("The bytes of this day are spent."), "what runs is also asked how it is: {html}");
+    let nobody = text(&get(&story, Role::Viewer, &by_mac.replace("00:01", "00:02")));
+    assert!(!nobody.contains("a client of the mapping"), "{nobody}");
+    let wrong = get(&story, Role::Viewer, &by_mac.replace("02:00", "zz"));
+    assert!(wrong.status == 422 && text(&wrong).contains("id=\"e-mac\""), "{}", text(&wrong));
 }
 
 /// What stands between the first of these and the next quote.

@@ -23,6 +23,7 @@ fn asked(path: &str) -> String {
     match path {
         "/policies/file" => "/policies/file?name=carried.yaml".to_owned(),
         "/mappings/mapping" => "/mappings/mapping?name=anna".to_owned(),
+        "/upstreams/group" => "/upstreams/group?name=europe".to_owned(),
         "/upstreams/upstream" => "/upstreams/upstream?name=berlin".to_owned(),
         "/users/user" => "/users/user?name=viewer".to_owned(),
         "/history/revision" => "/history/revision?id=1".to_owned(),
@@ -79,6 +80,8 @@ const STILL_THERE: [&str; 16] = [
     "/mappings",
     "/mappings/new",
     "/upstreams",
+    "/upstreams/new",
+    "/upstreams/group/new",
     "/connections",
     "/alerts",
     "/seen",
@@ -137,7 +140,7 @@ fn hostile_text_never_becomes_markup() {
             let sign = if own.contains('?') { '&' } else { '?' };
             let names = [
                 "name", "q", "from", "to", "source", "port", "next", "topic", "start", "file", "user", "mapping", "client", "state",
-                "clients", "via",
+                "clients", "via", "mac", "members", "address",
             ];
             let odd: Vec<String> = names
                 .iter()
@@ -160,6 +163,16 @@ fn hostile_text_never_becomes_markup() {
         ("/mappings/mapping", format!("mapping={encoded}")),
         ("/mappings/import", format!("file={encoded}")),
         ("/mappings/test", format!("mapping={encoded}")),
+        ("/upstreams/new", format!("name={encoded}&address={encoded}&port={encoded}")),
+        (
+            "/upstreams/new",
+            format!(
+                "name=x&address={encoded}&port={encoded}&username={encoded}&serverName={encoded}&authority={encoded}&probe={encoded}&expectExit={encoded}&type={encoded}&kept={encoded}"
+            ),
+        ),
+        ("/upstreams/group/new", format!("name=x&members={encoded}&members={encoded}&failAfter={encoded}&strategy={encoded}")),
+        ("/upstreams/remove", format!("upstream={encoded}")),
+        ("/upstreams/group/remove", format!("group={encoded}")),
         ("/upstreams/test", format!("upstream={encoded}")),
         ("/upstreams/secret", format!("name={encoded}&value=x")),
         ("/upstreams/secret/remove", format!("name={encoded}")),
