@@ -23,8 +23,9 @@ pub struct Entry {
     failed_at: Option<Instant>,
     /// Since when somebody is not carried.
     down_since: Option<Instant>,
-    /// For when a probe was last wanted because of what happened to flows.
-    asked: Option<Instant>,
+    /// A probe is wanted because of what happened to flows, and when the last such probe began.
+    asked: bool,
+    looked: Option<Instant>,
     /// Good probes in a row.
     goods: u32,
     good_at: Option<Instant>,
@@ -77,7 +78,8 @@ impl Entry {
             failures: 0,
             failed_at: None,
             down_since: None,
-            asked: None,
+            asked: false,
+            looked: None,
             goods: 0,
             good_at: None,
             last_good: None,
@@ -142,18 +144,18 @@ impl Entry {
         self.ask(DOUBTED_EVERY, now);
     }
 
-    /// Wants a probe, so long after the one that was last wanted.
+    /// Wants a probe, so long after the last that was wanted.
     fn ask(&mut self, after: Duration, now: Moment) {
-        let soon = self.asked.map_or(now.instant, |asked| (asked + after).max(now.instant));
-        if soon < self.next {
-            self.asked = Some(soon);
-            self.next = soon;
-        }
+        self.asked = true;
+        self.next = self.next.min(self.looked.map_or(now.instant, |looked| (looked + after).max(now.instant)));
     }
 
     pub fn job(&mut self, name: &Name, now: Moment) -> Option<Job> {
         let learning = if self.in_flight.is_none() && self.next <= now.instant {
             self.in_flight = Some(now.instant);
+            if std::mem::take(&mut self.asked) {
+                self.looked = Some(now.instant);
+            }
             false
         } else if self.wants_to_learn() {
             self.pipelining = Pipelining::Learning;
@@ -290,7 +292,12 @@ impl Entry {
     }
 
     fn look_who_is_down(&mut self, now: Moment) {
-        self.down_since = self.down_since.or(Some(now.instant)).filter(|_| self.any_down());
+        if self.any_down() {
+            self.down_since.get_or_insert(now.instant);
+        } else if self.down_since.take().is_some() {
+            // What was found before its death answers for nothing after it.
+            self.looked = None;
+        }
     }
 
     fn any_down(&self) -> bool {

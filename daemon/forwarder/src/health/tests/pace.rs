@@ -131,6 +131,14 @@ fn doubts_are_looked_into_at_once_and_then_once_a_second() {
     }
     assert_eq!(probes, [1, 1001, 2001]);
     assert_eq!(story.up(&single("a")), Some("a".into()), "a doubt is no failure");
+    // After its death and return the next doubt need not wait.
+    story.flow_fails("a");
+    story.flow_fails("a");
+    let job = story.job("a");
+    story.good(&job);
+    let now = story.now();
+    story.board.doubt(&name("a"), now);
+    assert_eq!(story.names_due(), "a");
 }
 
 #[test]
