@@ -103,7 +103,7 @@ class _Asking:
     """A client that goes on connecting, as browsers do; its failures are what tells the forwarder first."""
 
     def __init__(self, machine):
-        self.machine, self.over = machine, False
+        self.machine, self.over, self.answers = machine, False, 0
 
     def __enter__(self):
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -112,8 +112,13 @@ class _Asking:
 
     def _run(self):
         while not self.over:
-            exit_of(self.machine, timeout=0.5)
+            self.answers += exit_of(self.machine, timeout=0.5) == EXITS["up1"][0]
             time.sleep(0.005)
+
+    def wait_carried(self):
+        """A client that was shut out needs its own time to come back: until then nobody would notice anything."""
+        answers = self.answers
+        wait_until(lambda: self.answers > answers, 10, "the client is carried")
 
     def __exit__(self, *_):
         self.over = True
@@ -129,10 +134,12 @@ def _spread(times):
 def blocked_and_back(stage):
     set_the_stage(stage)
     upstream, blocked, back = stage.lab.upstreams["socks"], [], []
-    with packets.Capture(stage.inet, is_leak) as capture, _Asking(stage.lan1):
-        for _ in range(TRIALS):
+    with packets.Capture(stage.inet, is_leak) as capture, _Asking(stage.lan1) as client:
+        for trial in range(TRIALS):
             wait_permitted(stage, "one")
-            time.sleep(0.05)
+            client.wait_carried()
+            # At once after a good probe, and later.
+            time.sleep(0.02 * trial)
             upstream.kill()
             blocked.append(wait_until(lambda: not permitted(stage, "one"), 5, "the mapping is blocked"))
             expect(reason(stage, "one"), "upstreamDown", "the reason")
@@ -141,6 +148,31 @@ def blocked_and_back(stage):
     expect(len(capture.frames), 0, "frames of mapped clients at the WAN")
     told = f"blocked after {_spread(blocked)}; back after {_spread(back)}"
     expect_true(max(blocked) <= stage.lab.seconds(1) and max(back) <= stage.lab.seconds(2), told)
+    return told
+
+
+@story(f"an upstream that dies under an open connection blocks its client as soon as the connection is used, {TRIALS} times over")
+def blocked_by_reset(stage):
+    set_the_stage(stage)
+    upstream, blocked = stage.lab.upstreams["socks"], []
+    with packets.Capture(stage.inet, is_leak) as capture:
+        for trial in range(TRIALS):
+            wait_permitted(stage, "one")
+            client = connected(stage.lan1)
+            client.sendall(b"hello")
+            expect(client.recv(16), b"hello", "the echo")
+            time.sleep(0.02 * trial)
+            upstream.kill()
+            with contextlib.suppress(OSError):
+                for _ in range(3):
+                    client.sendall(b"still there?")
+                    time.sleep(0.001)
+            blocked.append(wait_until(lambda: not permitted(stage, "one"), 5, "the mapping is blocked"))
+            client.close()
+            upstream.start()
+    expect(len(capture.frames), 0, "frames of mapped clients at the WAN")
+    told = f"blocked after {_spread(blocked)}"
+    expect_true(max(blocked) <= stage.lab.seconds(1), told)
     return told
 
 

@@ -17,7 +17,7 @@ use policy::plan::proxy::{Proxy, Upstream};
 use policy::simulate::packet::{ICMP, ICMPV6, TCP};
 use policy::simulate::{Hop, Ingress, Packet, Seen, Transport, Verdict, World};
 
-use crate::mapped::alike;
+use crate::mapped::same_way;
 
 /// How long a change may be held up by this. Connections that were not looked at by then are ended: shut is the safe side.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -58,7 +58,7 @@ pub fn end_mapped(ids: &[u16]) -> Result<(), kernel::Error> {
 /// Ids of the mappings that are the same in both, whose connections go on.
 fn same_mappings(before: &Proxy, after: &Proxy) -> BTreeSet<u16> {
     let same_id = |name: &Name, id: u16| before.mappings.get(name).is_some_and(|mapping| mapping.id == id);
-    let same = after.mappings.iter().filter(|(name, mapping)| same_id(name, mapping.id) && alike(before, after, name));
+    let same = after.mappings.iter().filter(|(name, mapping)| same_id(name, mapping.id) && same_way(before, after, name));
     same.map(|(_, mapping)| mapping.id).collect()
 }
 

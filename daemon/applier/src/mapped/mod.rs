@@ -29,7 +29,7 @@ use nix::poll::PollFlags;
 use policy::messages::forwarder::{FromForwarder, ToForwarder};
 use policy::messages::proxy::ProxyStatus;
 use policy::name::Name;
-use policy::plan::proxy::{Proxy, Via};
+use policy::plan::proxy::{Mapping, Proxy, Via};
 use tracing::{info, warn};
 
 use crate::clock::{Now, now};
@@ -384,16 +384,19 @@ pub fn members(proxy: &Proxy, mapping: &Name) -> BTreeSet<Name> {
     }
 }
 
-/// Whether a mapping, and everything that it leads to, is the same in both. Its number is not a setting.
-pub fn alike(before: &Proxy, after: &Proxy, name: &Name) -> bool {
+/// Whether a mapping's clients go the same way in both: the same clients, by the same upstreams, in the same manner. How much and when
+/// they may is not part of it, nor is its number.
+pub fn same_way(before: &Proxy, after: &Proxy, name: &Name) -> bool {
     let (Some(old), Some(new)) = (before.mappings.get(name), after.mappings.get(name)) else { return false };
     let group = |proxy: &Proxy| match &new.via {
         Via::Group(group) => proxy.groups.get(group).cloned(),
         Via::Upstream(_) => None,
     };
-    let same_settings = policy::plan::proxy::Mapping { id: old.id, ..new.clone() } == *old;
+    let Mapping { enabled, clients, macs, via, tcp, udp, dns, id: _, interfaces: _, quota: _, schedule: _ } = new;
+    let same_manner = (enabled, clients, macs) == (&old.enabled, &old.clients, &old.macs)
+        && (via, tcp, udp, dns) == (&old.via, &old.tcp, &old.udp, &old.dns);
     let same_upstream = |member: &Name| before.upstreams.get(member) == after.upstreams.get(member);
-    same_settings && group(before) == group(after) && members(after, name).iter().all(same_upstream)
+    same_manner && group(before) == group(after) && members(after, name).iter().all(same_upstream)
 }
 
 fn open_sockets() -> Result<Vec<OwnedFd>, String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use policy::name::Name;
 use policy::plan::proxy::Proxy;
 
-use super::{alike, members};
+use super::{members, same_way};
 
 #[derive(Debug)]
 pub struct Proof {
@@ -98,15 +98,17 @@ impl Proof {
     }
 }
 
-/// Mappings that differ from what stood before, in themselves or in what they lead to. One that is switched off has nothing to prove.
+/// Mappings whose clients go another way than before. One that is switched off has nothing to prove.
 pub fn to_prove(before: Option<&Proxy>, after: &Proxy) -> BTreeSet<Name> {
-    let is_known = |name: &Name| before.is_some_and(|before| alike(before, after, name));
+    let is_known = |name: &Name| before.is_some_and(|before| same_way(before, after, name));
     let changed = after.mappings.iter().filter(|(name, mapping)| mapping.enabled && !is_known(name));
     changed.map(|(name, _)| name.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use policy::plan::proxy::{MappingSchedule, Quota};
+
     use super::super::samples::{name, proxy};
     use super::*;
 
@@ -179,6 +181,14 @@ mod tests {
         let mut after = before.clone();
         after.mappings.get_mut(&name("one")).unwrap().id = 9;
         assert_eq!(to_prove(Some(&before), &after), BTreeSet::new(), "a number is not a setting");
+        let one = after.mappings.get_mut(&name("one")).unwrap();
+        one.quota = Quota { down: Some(1_000_000), daily: Some(1), ..Quota::default() };
+        one.schedule = Some(MappingSchedule { timezone: "UTC".into(), open: vec![] });
+        one.interfaces = ["lan1".try_into().unwrap()].into();
+        assert_eq!(to_prove(Some(&before), &after), BTreeSet::new(), "how much and when is not which way");
+        let mut after = before.clone();
+        after.mappings.get_mut(&name("one")).unwrap().udp = true;
+        assert_eq!(to_prove(Some(&before), &after), [name("one")].into());
         let mut after = before.clone();
         after.mappings.get_mut(&name("one")).unwrap().enabled = false;
         assert_eq!(to_prove(Some(&before), &after), BTreeSet::new());

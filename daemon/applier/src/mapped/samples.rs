@@ -61,8 +61,12 @@ pub fn down(generation: u64, mapping: &str) -> FromForwarder {
 }
 
 pub fn probe(generation: u64, upstream: &str, exit: Option<&str>) -> FromForwarder {
+    probe_at(1, generation, upstream, exit)
+}
+
+pub fn probe_at(at: u64, generation: u64, upstream: &str, exit: Option<&str>) -> FromForwarder {
     let health = Health {
-        at: 1,
+        at,
         status: if exit.is_some() { HealthStatus::Healthy } else { HealthStatus::Failed },
         latency_us: None,
         exit: exit.map(|exit| exit.parse().unwrap()),

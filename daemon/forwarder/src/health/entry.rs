@@ -21,6 +21,11 @@ pub struct Entry {
     /// In a row, of probes and of flows.
     pub failures: u32,
     failed_at: Option<Instant>,
+    /// Since when somebody is not carried.
+    down_since: Option<Instant>,
+    /// A probe is wanted because of what happened to flows, and when the last such probe began.
+    asked: bool,
+    looked: Option<Instant>,
     /// Good probes in a row.
     goods: u32,
     good_at: Option<Instant>,
@@ -45,11 +50,17 @@ enum Pipelining {
 const HISTORY: usize = 240;
 /// What happens more often is shown, but makes no history of its own.
 const WRITTEN_EVERY: Duration = Duration::from_secs(25);
-/// A failed upstream is probed this often, and one that is coming back that often.
+/// A failed upstream is probed this often, and more often at first: most that die are restarted at once.
 const FAILED_EVERY: Duration = Duration::from_secs(1);
-const RECOVERING_EVERY: Duration = Duration::from_millis(200);
-/// A good probe answers for so long: flows that fail although probes are good must not lead to one probe after the other.
+const JUST_FAILED_EVERY: Duration = Duration::from_millis(250);
+const JUST_FAILED: Duration = Duration::from_secs(10);
+/// One that is coming back, or has failed less often than its group allows.
+const UNSURE_EVERY: Duration = Duration::from_millis(200);
+/// The first failure of a flow is looked into at once. If the probe is good, it answers for the next ones for so long: flows that
+/// fail although probes are good must not lead to one probe after the other. A probe that nobody asked for answers for nothing.
 const ANSWERED_FOR: Duration = Duration::from_millis(200);
+/// What is no failure is looked into at once too, and this often at most.
+const DOUBTED_EVERY: Duration = Duration::from_secs(1);
 /// The service that tells the exit is somebody else's, and answers each time.
 const WRONG_EXIT_EVERY: Duration = Duration::from_secs(5);
 /// "Some recent attempts failed."
@@ -66,6 +77,9 @@ impl Entry {
             written: None,
             failures: 0,
             failed_at: None,
+            down_since: None,
+            asked: false,
+            looked: None,
             goods: 0,
             good_at: None,
             last_good: None,
@@ -101,6 +115,7 @@ impl Entry {
             },
             Err(Bad { why, confirmed }) => self.bad(if confirmed { 2 } else { 1 }, why, now),
         }
+        self.look_who_is_down(now);
         self.next = self.next_probe(probe.began, next_round, now);
         self.breakers != before
     }
@@ -108,13 +123,12 @@ impl Entry {
     pub fn failed(&mut self, why: &str, now: Moment) -> bool {
         let before = self.breakers.clone();
         self.bad(1, why.to_owned(), now);
-        let soon = match self.good_at {
-            _ if self.all_down() => now.instant + FAILED_EVERY,
-            Some(good) if self.failures < 2 => (good + ANSWERED_FOR).max(now.instant),
-            // Looked into at once.
-            _ => now.instant,
-        };
-        self.next = self.next.min(soon);
+        self.look_who_is_down(now);
+        match self.failures {
+            _ if self.all_down() => self.next = self.next.min(now.instant + FAILED_EVERY),
+            1 => self.ask(ANSWERED_FOR, now),
+            _ => self.next = self.next.min(now.instant),
+        }
         self.breakers != before
     }
 
@@ -127,13 +141,21 @@ impl Entry {
     }
 
     pub fn doubt(&mut self, now: Moment) {
-        let soon = self.good_at.map_or(now.instant, |good| (good + ANSWERED_FOR).max(now.instant));
-        self.next = self.next.min(soon);
+        self.ask(DOUBTED_EVERY, now);
+    }
+
+    /// Wants a probe, so long after the last that was wanted.
+    fn ask(&mut self, after: Duration, now: Moment) {
+        self.asked = true;
+        self.next = self.next.min(self.looked.map_or(now.instant, |looked| (looked + after).max(now.instant)));
     }
 
     pub fn job(&mut self, name: &Name, now: Moment) -> Option<Job> {
         let learning = if self.in_flight.is_none() && self.next <= now.instant {
             self.in_flight = Some(now.instant);
+            if std::mem::take(&mut self.asked) {
+                self.looked = Some(now.instant);
+            }
             false
         } else if self.wants_to_learn() {
             self.pipelining = Pipelining::Learning;
@@ -255,8 +277,9 @@ impl Entry {
     fn next_probe(&self, began: Instant, next_round: Instant, now: Moment) -> Instant {
         if self.any_down() {
             let every = match self.health.exit {
-                _ if self.goods > 0 => RECOVERING_EVERY,
+                _ if self.goods > 0 => UNSURE_EVERY,
                 Some(_) if self.all_down() => WRONG_EXIT_EVERY,
+                _ if self.down_since.is_some_and(|since| now.instant < since + JUST_FAILED) => JUST_FAILED_EVERY,
                 _ => FAILED_EVERY,
             };
             return (began + every).max(now.instant);
@@ -264,7 +287,16 @@ impl Entry {
         match self.failures {
             0 => next_round,
             1 => now.instant,
-            _ => now.instant + FAILED_EVERY,
+            _ => now.instant + UNSURE_EVERY,
+        }
+    }
+
+    fn look_who_is_down(&mut self, now: Moment) {
+        if self.any_down() {
+            self.down_since.get_or_insert(now.instant);
+        } else if self.down_since.take().is_some() {
+            // What was found before its death answers for nothing after it.
+            self.looked = None;
         }
     }
 

@@ -177,7 +177,7 @@ impl Board {
         }
     }
 
-    /// Nothing failed yet, but it should be looked at: it does not answer, or every destination refuses.
+    /// Nothing failed yet, but it should be looked at: it does not answer, every destination refuses, or it broke off what it carried.
     pub fn doubt(&mut self, name: &Name, now: Moment) {
         if let Some(entry) = self.upstreams.get_mut(name) {
             entry.doubt(now);

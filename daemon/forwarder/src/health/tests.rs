@@ -13,6 +13,8 @@ use super::{Bad, Board, Good, Job, Moment, Probe};
 use crate::dial::tests::upstream;
 
 mod conversations;
+mod groups;
+mod pace;
 mod proxies;
 
 /// A board and its time.
@@ -181,118 +183,11 @@ fn an_accident_is_not_death() {
 }
 
 #[test]
-fn flows_that_fail_while_probes_are_good_do_not_make_a_storm_of_probes() {
-    let mut story = Story::well(&[]);
-    let mut probes = 0;
-    for _ in 0..1000 {
-        story.later(1);
-        story.flow_fails("a");
-        let now = story.now();
-        story.board.succeeded(&name("a"), now);
-        for job in story.due() {
-            probes += 1;
-            story.good(&job);
-        }
-    }
-    assert!((1..=6).contains(&probes), "{probes}");
-}
-
-#[test]
-fn a_probe_that_began_before_the_failure_does_not_disprove_it() {
-    let mut story = Story::well(&[]);
-    story.later(30_000);
-    let job = story.job("a");
-    let began = story.now().instant;
-    story.later(10);
-    story.flow_fails("a");
-    let now = story.now();
-    let outcome = Ok(Good { latency_us: 1, exit: "198.51.100.1".parse().unwrap() });
-    story.board.probed(&name("a"), Probe { epoch: job.epoch, began, outcome }, now);
-    assert_eq!(story.names_due(), "a");
-}
-
-#[test]
 fn five_seconds_of_silence_with_a_second_attempt_are_two_failures() {
     let mut story = Story::well(&[]);
     story.later(30_000);
     let job = story.job("a");
     assert!(story.end(&job, Err(Bad { why: "it does not answer".into(), confirmed: true })));
-}
-
-#[test]
-fn a_failed_one_is_probed_every_second_and_comes_back_with_the_first_good_probe() {
-    let mut story = Story::well(&[]);
-    story.flow_fails("a");
-    story.flow_fails("a");
-    story.later(200);
-    let job = story.job("a");
-    story.bad(&job);
-    for _ in 0..5 {
-        story.later(999);
-        assert_eq!(story.names_due(), "");
-        story.later(1);
-        let job = story.job("a");
-        story.bad(&job);
-    }
-    story.later(1000);
-    let job = story.job("a");
-    assert!(story.good(&job));
-    assert_eq!(story.up(&single("a")), Some("a".into()));
-}
-
-#[test]
-fn hysteresis_is_the_groups() {
-    let mut story = Story::well(&[("all", all(Choice::Priority, 3, 3))]);
-    assert_eq!(story.up(&group()), Some("c".into()));
-    assert!(!story.flow_fails("c") && !story.flow_fails("c"));
-    assert_eq!(story.up(&group()), Some("a".into()), "one without a failure goes first");
-    assert!(story.flow_fails("c"));
-    story.later(1000);
-    for expected in [false, false, true] {
-        let job = story.job("c");
-        assert_eq!(story.good(&job), expected);
-        story.later(200);
-    }
-    assert_eq!(story.up(&group()), Some("c".into()));
-    assert_eq!(story.up(&single("c")), None, "nobody is carried by it alone, so nobody judged it so");
-}
-
-#[test]
-fn with_every_member_failed_the_group_says_why_of_each() {
-    let mut story = Story::well(&[("all", all(Choice::Latency, 1, 1))]);
-    for member in ["a", "b", "c"] {
-        assert!(story.flow_fails(member));
-    }
-    let refused = "it refuses connections";
-    assert_eq!(story.board.choose(&group()), Err(format!("no member of all is up: c: {refused}; a: {refused}; b: {refused}")));
-}
-
-#[test]
-fn round_robin_takes_turns_and_leaves_out_who_is_down() {
-    let mut story = Story::well(&[("all", all(Choice::RoundRobin, 1, 1))]);
-    assert_eq!(story.choices(6), "cabcab");
-    assert_eq!(story.up(&group()), Some("c".into()));
-    story.flow_fails("a");
-    assert!(!story.choices(6).contains('a'));
-}
-
-#[test]
-fn latency_stays_unless_another_is_clearly_shorter() {
-    let mut story = Story::of(&[("all", all(Choice::Latency, 2, 2))]);
-    let told = |story: &mut Story, latencies: [u64; 3]| {
-        for (job, latency_us) in story.due().into_iter().zip(latencies) {
-            story.end(&job, Ok(Good { latency_us, exit: "198.51.100.1".parse().unwrap() }));
-        }
-        story.later(30_000);
-    };
-    told(&mut story, [20_000, 10_000, 30_000]);
-    assert_eq!(story.choices(1), "b");
-    told(&mut story, [10_000, 13_000, 30_000]);
-    assert_eq!(story.choices(1), "b");
-    for _ in 0..8 {
-        told(&mut story, [1_000, 13_000, 30_000]);
-    }
-    assert_eq!(story.choices(1), "a");
 }
 
 #[test]
@@ -334,42 +229,6 @@ fn what_is_the_same_stays_and_what_changed_is_unknown() {
 }
 
 #[test]
-fn a_new_group_takes_an_upstream_as_it_is() {
-    let mut story = Story::well(&[]);
-    story.proxy.groups = BTreeMap::from([(name("all"), all(Choice::Priority, 5, 5))]);
-    let now = story.now();
-    story.board.become_(&story.proxy, &["203.0.113.1".parse().unwrap()], now);
-    assert_eq!(story.up(&group()), Some("c".into()));
-}
-
-#[test]
-fn rounds_come_every_thirty_seconds_and_history_is_bounded() {
-    let mut story = Story::of(&[]);
-    for round in 1..=300 {
-        let jobs = story.due();
-        assert_eq!((jobs.len(), story.board.rounds()), (3, round));
-        assert!(story.due().is_empty(), "each is handed out once");
-        jobs.iter().for_each(|job| _ = story.good(job));
-        assert_eq!(story.board.next(), story.start + Duration::from_secs(30 * round));
-        story.later(30_000);
-    }
-    assert_eq!(story.board.statuses()[&name("a")].history.len(), 240);
-}
-
-#[test]
-fn seconds_of_a_failed_one_do_not_push_two_hours_out_of_the_history() {
-    let mut story = Story::well(&[]);
-    story.flow_fails("a");
-    story.flow_fails("a");
-    for _ in 0..100 {
-        story.later(1000);
-        let job = story.job("a");
-        story.bad(&job);
-    }
-    assert!(story.board.statuses()[&name("a")].history.len() < 10);
-}
-
-#[test]
 fn a_socks_server_is_asked_once_whether_it_may_be_pipelined_and_again_after_a_failure() {
     let socks = proxy(&[("a", upstream(UpstreamKind::Socks5))], &[]);
     let mut story = Story::of(&[]);
@@ -396,18 +255,6 @@ fn a_socks_server_is_asked_once_whether_it_may_be_pipelined_and_again_after_a_fa
     let lesson = story.job("a");
     story.board.learned(&name("a"), lesson.epoch, false);
     assert!(!story.board.pipelined(&name("a")) && story.due().is_empty());
-}
-
-#[test]
-fn what_this_box_lacks_is_no_verdict() {
-    let mut story = Story::well(&[]);
-    story.later(30_000);
-    let job = story.job("a");
-    let now = story.now();
-    story.board.postponed(&name("a"), job.epoch, now);
-    assert_eq!((story.up(&single("a")), story.names_due()), (Some("a".into()), String::new()));
-    story.later(1000);
-    assert_eq!(story.names_due(), "a");
 }
 
 proptest! {

@@ -134,7 +134,13 @@ impl Worker {
             let error = sockopt::socket_error(&side.fd).ok().and_then(Result::err);
             let why = error.map_or_else(|| "the connection was closed".to_owned(), told);
             return match flow.phase {
-                Phase::Carrying => self.end(key, How::Broken),
+                Phase::Carrying => {
+                    if is_upstream(token) {
+                        // The destination's doing, or the upstream has died.
+                        self.shared.doubt(&flow.entry.route().name);
+                    }
+                    self.end(key, How::Broken);
+                }
                 // The client does not want it any more.
                 _ if !is_upstream(token) => self.end(key, How::Broken),
                 _ => self.refused(key, Refused::upstream(why)),

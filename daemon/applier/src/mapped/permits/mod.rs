@@ -20,7 +20,7 @@ use policy::messages::proxy::{Blocked, Effect as Shown};
 use policy::name::Name;
 use policy::plan::proxy::Proxy;
 
-use super::alike;
+use super::same_way;
 use crate::clock::Now;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub struct Permits {
     secrets: BTreeSet<String>,
     used: BTreeMap<Name, Used>,
     held: BTreeMap<Name, Held>,
+    /// Their permits went with a table, and what those let in may go on if they come back.
+    waiting: BTreeMap<Name, u16>,
     /// Taken away, but the kernel refused: tried again with every decision.
     owed: BTreeMap<u16, Name>,
     since: BTreeMap<Name, (Option<Blocked>, u64)>,
@@ -108,6 +110,9 @@ struct Word {
     health: Health,
     /// Where it last came out: a failed connection tells nothing about that.
     exit: Option<IpAddr>,
+    /// When it was said, by the boot clock, and whether it was asked for again since.
+    heard: Duration,
+    asked: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +124,11 @@ struct Held {
 
 /// Words of a peer are kept and shown, so they are cut.
 const LONGEST_WORDS: usize = 300;
+
+/// A round comes every 30 seconds and takes 5 at most. Then the word is asked for; a forwarder that does not give it although it is
+/// connected has stopped, and nobody knows any more where its flows come out.
+const ASKED_AFTER: Duration = Duration::from_secs(36);
+const BELIEVED_FOR: Duration = Duration::from_secs(45);
 
 impl Permits {
     pub fn new(lasts: Duration) -> Permits {
@@ -132,6 +142,7 @@ impl Permits {
             secrets: BTreeSet::new(),
             used: BTreeMap::new(),
             held: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             owed: BTreeMap::new(),
             since: BTreeMap::new(),
         }
@@ -141,7 +152,7 @@ impl Permits {
     pub fn handle(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Vec<Effect> {
         let mut effects = vec![];
         for input in inputs {
-            effects.extend(self.hear(input));
+            effects.extend(self.hear(input, now));
         }
         effects.extend(self.decide(now));
         effects
@@ -197,11 +208,12 @@ impl Permits {
         carried.proxy.mappings.iter().map(shown).collect()
     }
 
-    fn hear(&mut self, input: Input) -> Vec<Effect> {
+    fn hear(&mut self, input: Input, now: Now) -> Vec<Effect> {
         match input {
             Input::Stands(carried) => return self.stands(carried),
             Input::Emptied => {
-                self.held.clear();
+                let held = std::mem::take(&mut self.held);
+                self.waiting.extend(held.into_iter().map(|(name, held)| (name, held.id)));
                 self.owed.clear();
             }
             Input::Connected => {
@@ -213,7 +225,7 @@ impl Permits {
                 self.link = Link::Gone;
                 self.states.clear();
             }
-            Input::Said(message) => self.said(message),
+            Input::Said(message) => self.said(message, now),
             Input::Own(own) => self.own = own,
             Input::Secrets(secrets) => self.secrets = secrets,
             Input::Used(used) => self.used = used,
@@ -226,7 +238,8 @@ impl Permits {
     /// What let a mapping in that is not the same any more is ended; the others' flows wait until their permit is there again.
     fn stands(&mut self, carried: Option<Carried>) -> Vec<Effect> {
         let before = std::mem::replace(&mut self.carried, carried);
-        let held = std::mem::take(&mut self.held);
+        let mut lost = std::mem::take(&mut self.waiting);
+        lost.extend(std::mem::take(&mut self.held).into_iter().map(|(name, held)| (name, held.id)));
         self.owed.clear();
         self.states.clear();
         if self.link != Link::Gone {
@@ -239,14 +252,15 @@ impl Permits {
         self.since.retain(|name, _| after.is_some_and(|after| after.mappings.contains_key(name)));
         let goes_on = |name: &Name, id: u16| {
             let same_id = after.and_then(|after| after.mappings.get(name)).is_some_and(|mapping| mapping.id == id);
-            same_id && before.zip(after).is_some_and(|(before, after)| alike(before, after, name))
+            same_id && before.zip(after).is_some_and(|(before, after)| same_way(before, after, name))
         };
-        let ended = held.into_iter().filter(|(name, held)| !goes_on(name, held.id));
+        let (waiting, ended) = lost.into_iter().partition(|(name, id)| goes_on(name, *id));
+        self.waiting = waiting;
         let why = "another policy stands".to_owned();
-        ended.map(|(mapping, held)| Effect::End { mapping, id: held.id, why: why.clone() }).collect()
+        BTreeMap::into_iter(ended).map(|(mapping, id)| Effect::End { mapping, id, why: why.clone() }).collect()
     }
 
-    fn said(&mut self, message: FromForwarder) {
+    fn said(&mut self, message: FromForwarder, now: Now) {
         let Some(carried) = self.carried.as_mut() else { return };
         match message {
             FromForwarder::Became { generation } if generation == carried.generation && self.link == Link::Waiting => {
@@ -265,8 +279,12 @@ impl Permits {
                     let proxy = carried.proxy.clone();
                     carried.unproven.retain(|name| !super::members(&proxy, name).contains(&upstream));
                 }
-                let exit = health.exit.or_else(|| self.words.get(&upstream)?.exit);
-                self.words.insert(upstream, Word { health, exit });
+                let last = self.words.get(&upstream);
+                let exit = health.exit.or_else(|| last?.exit);
+                // Said once more, for another generation, it is not newer.
+                let same = last.filter(|last| last.health.at == health.at);
+                let (heard, asked) = same.map_or((now.boot, false), |last| (last.heard, last.asked));
+                self.words.insert(upstream, Word { health, exit, heard, asked });
             }
             // Usage is counted elsewhere; what is said of another generation is of no use here.
             FromForwarder::Became { .. } | FromForwarder::Mappings { .. } | FromForwarder::Health { .. } | FromForwarder::Usage { .. } => {}
@@ -276,17 +294,18 @@ impl Permits {
     fn decide(&mut self, now: Now) -> Vec<Effect> {
         let mut withdrawn: Vec<Effect> = vec![];
         let mut granted = vec![];
-        let mut asked = None;
+        let mut asked = vec![];
         if let Some(carried) = self.carried.take() {
             for (name, mapping) in &carried.proxy.mappings {
                 let open = reasons::open_for(mapping, now.wall);
-                let blocked = self.blocked(&carried, name, mapping, open);
+                let blocked = self.blocked(&carried, name, mapping, open, now.boot);
                 match (&blocked, self.held.get(name)) {
                     (None, held) => {
                         if held.is_none_or(|held| now.boot >= held.renewed + self.lasts / RENEWED_WITHIN) {
                             let lasts = open.map_or(self.lasts, |left| left.min(self.lasts));
                             self.held.insert(name.clone(), Held { id: mapping.id, renewed: now.boot });
                             self.owed.remove(&mapping.id);
+                            self.waiting.remove(name);
                             granted.push(Effect::Grant { id: mapping.id, lasts });
                         }
                     }
@@ -294,7 +313,13 @@ impl Permits {
                         withdrawn.push(Effect::Withdraw { mapping: name.clone(), id: held.id, why: reasons::told(blocked) });
                         self.held.remove(name);
                     }
-                    (Some(_), None) => {}
+                    // It may be let in again in a moment.
+                    (Some(Blocked::NoForwarder), None) if self.link != Link::Gone => {}
+                    (Some(blocked), None) => {
+                        let ended = self.waiting.remove(name);
+                        let why = || reasons::told(blocked);
+                        withdrawn.extend(ended.map(|id| Effect::End { mapping: name.clone(), id, why: why() }));
+                    }
                 }
                 let changed = self
                     .since
@@ -307,13 +332,26 @@ impl Permits {
             }
             if self.link == (Link::Ready { asked: false }) {
                 self.link = Link::Ready { asked: true };
-                asked = Some(carried.proxy.upstreams.keys().filter(|name| !self.words.contains_key(*name)).cloned().collect());
+                asked.extend(carried.proxy.upstreams.keys().filter(|name| !self.words.contains_key(*name)).cloned());
+            }
+            if self.is_ready() {
+                asked.extend(self.grown_old(now.boot));
             }
             self.carried = Some(carried);
         }
         let again = std::mem::take(&mut self.owed).into_iter();
         withdrawn.extend(again.map(|(id, mapping)| Effect::Withdraw { mapping, id, why: "its permit is gone".into() }));
-        withdrawn.into_iter().chain(granted).chain(asked.filter(|names: &Vec<Name>| !names.is_empty()).map(Effect::Probe)).collect()
+        withdrawn.into_iter().chain(granted).chain(Some(asked).filter(|names| !names.is_empty()).map(Effect::Probe)).collect()
+    }
+
+    /// Upstreams of which nothing was heard for longer than a round, each once.
+    fn grown_old(&mut self, boot: Duration) -> Vec<Name> {
+        let old = self.words.iter_mut().filter(|(_, word)| !word.asked && boot >= word.heard + ASKED_AFTER);
+        old.map(|(name, word)| {
+            word.asked = true;
+            name.clone()
+        })
+        .collect()
     }
 }
 

@@ -68,6 +68,9 @@ struct World {
     states: BTreeMap<Name, MappingState>,
     exits: BTreeMap<Name, IpAddr>,
     status: BTreeMap<Name, HealthStatus>,
+    heard: BTreeMap<Name, Duration>,
+    /// Every health is another one.
+    healths: u64,
     proven: BTreeSet<Name>,
     own: Option<IpAddr>,
     secret: bool,
@@ -104,6 +107,8 @@ impl World {
             states: BTreeMap::new(),
             exits: BTreeMap::new(),
             status: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            healths: 0,
             proven: BTreeSet::new(),
             own: None,
             secret: false,
@@ -133,6 +138,7 @@ impl World {
                 if self.proxy.is_none() {
                     self.exits.clear();
                     self.status.clear();
+                    self.heard.clear();
                 }
                 self.proxy = Some(proxy.clone());
                 self.tell(Input::Stands(Some(Carried { generation: self.generation, proxy: Rc::new(proxy), unproven })));
@@ -151,6 +157,7 @@ impl World {
                 self.states.clear();
                 self.exits.clear();
                 self.status.clear();
+                self.heard.clear();
                 self.tell(Input::Connected);
             }
             Deed::Disconnect => {
@@ -178,6 +185,7 @@ impl World {
                 let upstream = name(UPSTREAMS[upstream]);
                 if generation == self.generation && self.proxy.is_some() {
                     self.status.insert(upstream.clone(), status);
+                    self.heard.insert(upstream.clone(), self.now.boot);
                     if let Some(exit) = exit {
                         self.exits.insert(upstream.clone(), exit);
                         if status != HealthStatus::Failed && self.is_good_exit(&upstream) {
@@ -187,7 +195,8 @@ impl World {
                         }
                     }
                 }
-                let health = Health { at: 0, status, latency_us: None, exit, why: None };
+                self.healths += 1;
+                let health = Health { at: self.healths, status, latency_us: None, exit, why: None };
                 self.tell(Input::Said(FromForwarder::Health { generation, upstream, health }));
             }
             Deed::Own(exit) => {
@@ -269,7 +278,8 @@ impl World {
         self.proven.contains(&name(mapping)).then_some(()).ok_or("not proven")?;
         let carries = |upstream: &Name| matches!(self.status.get(upstream), Some(HealthStatus::Healthy | HealthStatus::Degraded));
         let has_secret = |upstream: &Name| self.secret || upstream.as_str() != "lon";
-        let usable = |upstream: &Name| carries(upstream) && has_secret(upstream) && self.is_good_exit(upstream);
+        let is_new = |upstream: &Name| self.heard.get(upstream).is_some_and(|heard| self.now.boot < *heard + BELIEVED_FOR);
+        let usable = |upstream: &Name| is_new(upstream) && carries(upstream) && has_secret(upstream) && self.is_good_exit(upstream);
         members.iter().any(usable).then_some(()).ok_or("no upstream can carry it")?;
         let wrong = |upstream: &Name| carries(upstream) && self.exits.contains_key(upstream) && !self.is_good_exit(upstream);
         (!members.iter().any(wrong)).then_some(()).ok_or("one comes out wrong")?;

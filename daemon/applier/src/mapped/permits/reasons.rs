@@ -10,13 +10,20 @@ use policy::name::Name;
 use policy::plan::Schedule;
 use policy::plan::proxy::{Mapping, Proxy};
 
-use super::{Carried, Link, Permits};
+use super::{BELIEVED_FOR, Carried, Link, Permits};
 use crate::mapped::members;
 use crate::schedule;
 
 impl Permits {
     /// What lasts longest is told first. `open` is for how long the schedule lets it, where there is one.
-    pub(super) fn blocked(&self, carried: &Carried, name: &Name, mapping: &Mapping, open: Option<Duration>) -> Option<Blocked> {
+    pub(super) fn blocked(
+        &self,
+        carried: &Carried,
+        name: &Name,
+        mapping: &Mapping,
+        open: Option<Duration>,
+        boot: Duration,
+    ) -> Option<Blocked> {
         let proxy = &*carried.proxy;
         let members = members(proxy, name);
         let used = self.used.get(name).copied().unwrap_or_default();
@@ -45,12 +52,12 @@ impl Permits {
             (Link::Ready { .. }, Some(MappingState::Up { upstream })) if !members.contains(upstream) => {
                 Some(down(format!("the forwarder would carry it by {upstream}, which is none of its upstreams")))
             }
-            (Link::Ready { .. }, Some(MappingState::Up { upstream })) => self.not_usable(carried, name, upstream, &members),
+            (Link::Ready { .. }, Some(MappingState::Up { upstream })) => self.not_usable(carried, name, upstream, &members, boot),
         }
     }
 
     /// The forwarder would carry it. A group's flows may take any member that is up, so one that comes out wrong speaks against all.
-    fn not_usable(&self, carried: &Carried, name: &Name, chosen: &Name, members: &BTreeSet<Name>) -> Option<Blocked> {
+    fn not_usable(&self, carried: &Carried, name: &Name, chosen: &Name, members: &BTreeSet<Name>, boot: Duration) -> Option<Blocked> {
         let proxy = &*carried.proxy;
         if let Some(wrong) = self.wrong_exit(proxy, members, carries) {
             return Some(wrong);
@@ -63,8 +70,11 @@ impl Permits {
             let exit = word.and_then(|word| word.exit);
             self.missing_in(proxy, member).is_none() && exit.is_some_and(|exit| judge_exit(proxy, &self.own, member, exit).is_ok())
         };
-        if members.iter().any(is_usable) {
-            return None;
+        let is_new = |member: &&Name| self.words.get(*member).is_some_and(|word| boot < word.heard + BELIEVED_FOR);
+        let mut usable = members.iter().filter(|member| is_usable(member)).peekable();
+        if usable.peek().is_some() {
+            let silent = || down(format!("no probe of {chosen} was heard of for {} seconds", BELIEVED_FOR.as_secs()));
+            return if usable.any(|member| is_new(&member)) { None } else { Some(silent()) };
         }
         let why = self.words.get(chosen).and_then(|word| word.health.why.clone());
         Some(down(why.unwrap_or_else(|| format!("no probe of {chosen} has come back yet"))))

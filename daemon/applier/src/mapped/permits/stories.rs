@@ -4,7 +4,7 @@ use policy::plan::Window;
 use policy::plan::proxy::{MappingSchedule, Quota};
 
 use super::*;
-use crate::mapped::samples::{EXIT, down, mapping, name, probe, proxy, up};
+use crate::mapped::samples::{EXIT, down, mapping, name, probe, probe_at, proxy, up};
 
 pub const LASTS: Duration = Duration::from_secs(90);
 const GENERATION: u64 = 7;
@@ -49,8 +49,54 @@ fn a_mapping_is_let_in_when_everything_speaks_for_it_and_what_is_not_known_is_as
 #[test]
 fn a_permit_is_renewed_before_twenty_seconds_have_passed_and_not_all_the_time() {
     let (mut permits, _) = ready(proxy());
-    let renewed: Vec<u64> = (1..=60).filter(|second| permits.handle([], at(*second)) == [grant(1)]).collect();
+    let mut said = |second: u64| {
+        let round = ["lon", "par"].map(|upstream| Input::Said(probe_at(second, GENERATION, upstream, Some(EXIT))));
+        let inputs: Vec<Input> = round.into_iter().filter(|_| second % 30 == 0).collect();
+        permits.handle(inputs, at(second))
+    };
+    let renewed: Vec<u64> = (1..=60).filter(|second| said(*second) == [grant(1)]).collect();
     assert_eq!(renewed, [15, 30, 45, 60]);
+}
+
+#[test]
+fn a_forwarder_that_is_connected_and_probes_nothing_is_asked_and_then_not_believed() {
+    let (mut permits, _) = ready(proxy());
+    let mut second_of = |wanted: &dyn Fn(&[Effect]) -> bool, from: u64| (from..200).find(|second| wanted(&permits.handle([], at(*second))));
+    let asked = |effects: &[Effect]| effects.contains(&Effect::Probe(vec![name("lon")]));
+    assert_eq!(second_of(&asked, 1), Some(36), "a round is overdue");
+    assert_eq!(second_of(&|effects| withdrawn(effects).is_some(), 37), Some(45));
+    assert_eq!(second_of(&|effects| !effects.is_empty(), 46), None, "it is asked once");
+    let Some(Blocked::UpstreamDown { why }) = &permits.shown()[&name("one")].blocked else { panic!("not blocked") };
+    assert!(why.contains("lon was heard of for 45 seconds"), "{why}");
+    assert_eq!(permits.handle([Input::Said(probe(GENERATION, "lon", Some(EXIT)))], at(200)), [], "what it said long ago");
+    assert_eq!(permits.handle([Input::Said(probe_at(2, GENERATION, "lon", Some(EXIT)))], at(201)), [grant(1)]);
+}
+
+#[test]
+fn an_old_word_does_not_become_new_by_another_generation() {
+    let (mut permits, _) = ready(proxy());
+    permits.handle([Input::Stands(Some(Carried { generation: 8, proxy: Rc::new(proxy()), unproven: BTreeSet::new() }))], at(40));
+    let said = [FromForwarder::Became { generation: 8 }, up(8, "one", "lon"), probe(8, "lon", Some(EXIT))];
+    assert!(permits.handle(said.map(Input::Said), at(41)).contains(&grant(1)));
+    assert!(withdrawn(&permits.handle([], at(45))).is_some());
+}
+
+#[test]
+fn a_quota_alone_ends_nothing_unless_it_is_spent_already() {
+    let (mut permits, _) = ready(proxy());
+    let mut limited = |generation, daily, used, second| {
+        let mut proxy = proxy();
+        proxy.mappings.get_mut(&name("one")).unwrap().quota.daily = Some(daily);
+        let used = BTreeMap::from([(name("one"), Used { today: used, this_month: used })]);
+        let stands = Input::Stands(Some(Carried { generation, proxy: Rc::new(proxy), unproven: BTreeSet::new() }));
+        let said = [FromForwarder::Became { generation }, up(generation, "one", "lon")].map(Input::Said);
+        [permits.handle([Input::Used(used), stands], at(second)), permits.handle(said, at(second))]
+    };
+    let [stands, said] = limited(8, 100, 50, 1);
+    assert_eq!((stands, &said[0]), (vec![], &grant(1)), "its flows wait for its permit");
+    let [stands, said] = limited(9, 40, 50, 2);
+    let end = |why: &str| vec![Effect::End { mapping: name("one"), id: 1, why: why.into() }];
+    assert_eq!((stands, said), (end("the day's quota is spent"), vec![Effect::Probe(vec![name("par")])]));
 }
 
 #[test]
@@ -139,7 +185,8 @@ fn a_schedule_opens_and_closes_and_the_kernel_never_keeps_a_permit_beyond_it() {
     timed.mappings.get_mut(&name("one")).unwrap().schedule = schedule(vec![Window { from: minute, to: minute + 1 }]);
     let (mut permits, effects) = ready(timed.clone());
     assert_eq!(effects[0], Effect::Grant { id: 1, lasts: Duration::from_secs(60) });
-    assert_eq!(permits.handle([], at(50)), [Effect::Grant { id: 1, lasts: Duration::from_secs(10) }]);
+    let round = Input::Said(probe_at(2, GENERATION, "lon", Some(EXIT)));
+    assert!(permits.handle([round], at(50)).contains(&Effect::Grant { id: 1, lasts: Duration::from_secs(10) }));
     assert_eq!(withdrawn(&permits.handle([], at(60))), Some("its time is over"));
     timed.mappings.get_mut(&name("one")).unwrap().enabled = false;
     assert!(!ready(timed).1.contains(&grant(1)), "switched off");
