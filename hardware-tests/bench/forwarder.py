@@ -45,24 +45,24 @@ def main():
     with Lab(prefix=f"pb{os.getpid()}", binaries=options.binaries) as lab:
         lab.boot()
         stage = Stage(lab)
-        lead_ours_through(stage, "fast", first=True)
+        # Before any mapping: one that cannot be carried is refused.
+        lab.upstreams.ready()
         ways = Ways(lab, os.path.join(lab.root, LOAD))
         try:
-            wait_permitted(stage, "one")
+            set_secret(stage, "lab", PASSWORD)
+            lead_ours_through(stage, "fast")
             for part in options.only.split(","):
                 parts[part](stage, ways, options)
         finally:
             ways.close()
 
 
-def lead_ours_through(stage, upstream, first=False):
+def lead_ours_through(stage, upstream):
     """lan1 is mapped to this upstream; lan2 is not mapped at all, and so the peers' client."""
     text = policy(**{"  upstream: socks\n": f"  upstream: {upstream}\n"})
     text = text[: text.index("---\napiVersion: portcullis/v1\nkind: ProxyMapping\nmetadata: { name: two }")] + POLICY
-    if first:
-        stage.lab.upstreams.ready()
-        set_secret(stage, "lab", PASSWORD)
     stage.become(text)
+    wait_permitted(stage, "one")
 
 
 class Figures:
@@ -116,7 +116,6 @@ def ratio(what, ours, theirs, other):
 def real(stage, ways, options):
     """One round through microsocks, a server that people use."""
     lead_ours_through(stage, "socks")
-    wait_permitted(stage, "one")
     print("\none round through microsocks")
     figures = {}
     for way in ("ours", "redsocks-real"):
@@ -128,7 +127,6 @@ def real(stage, ways, options):
     ratio("CPU for each connection", figures["ours"].connection, figures["redsocks-real"].connection, "redsocks")
     ratio("CPU for each GB", figures["ours"].gigabyte, figures["redsocks-real"].gigabyte, "redsocks")
     lead_ours_through(stage, "fast")
-    wait_permitted(stage, "one")
 
 
 def rate(stage, ways, options):

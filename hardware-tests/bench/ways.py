@@ -26,7 +26,7 @@ spec: {{ rules: [{{ name: in, from: lan, to: box, services: tcp/12346-12349, act
 """
 
 HAPROXY = f"""global
-  maxconn 9000
+  maxconn 6000
   nbthread 2
 defaults
   mode tcp
@@ -76,7 +76,8 @@ class Ways:
         time.sleep(1)
         for name, process in {"server": self.server, **self.processes}.items():
             if process.poll() is not None:
-                raise SystemExit(f"{name} does not start: {' '.join(process.args)}")
+                with open(os.path.join(self.folder, "log")) as log:
+                    raise SystemExit(f"{name} does not start:\n{log.read()}")
 
     def _file(self, name, text):
         path = os.path.join(self.folder, name)
@@ -84,10 +85,10 @@ class Ways:
             file.write(text)
         return path
 
-    @staticmethod
-    def _start(machine, *argv):
+    def _start(self, machine, *argv):
         limited = machine.command("prlimit", "--nofile=20000", *argv)
-        return subprocess.Popen(limited, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(os.path.join(self.folder, "log"), "ab") as log:
+            return subprocess.Popen(limited, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def lead(self, way):
         """From now on lan2's connections to the server go this way."""
