@@ -55,7 +55,7 @@ V2RAY = {
 class Ways:
     """The server, the peers in the box's namespace, and which of them lan2 is led to. lan1 is ours."""
 
-    def __init__(self, lab, load):
+    def __init__(self, lab, load, peers=True):
         self.lab, self.load = lab, load
         self.folder = os.path.join(lab.state_dir, "bench")
         os.makedirs(self.folder)
@@ -64,20 +64,23 @@ class Ways:
             machine.sysctl("net.ipv4.ip_local_port_range", "1024 60999")
             machine.sysctl("net.ipv4.tcp_tw_reuse", 1)
         self.server = self._start(lab.upstreams["socks"].machine, load, "serve", str(SOCKS_PORT), str(PLAIN_PORT))
-        redsocks = {
-            "redsocks": REDSOCKS.format(port=PORTS["redsocks"], server=SERVER, socks=SOCKS_PORT),
-            "redsocks-real": REDSOCKS.format(port=PORTS["redsocks-real"], server=SERVER, socks=MICROSOCKS_PORT),
-        }
-        self.processes = {
-            "haproxy": self._start(lab.box, "haproxy", "-db", "-f", self._file("haproxy", HAPROXY)),
-            "v2ray": self._start(lab.box, "v2ray", "-config", self._file("v2ray.json", json.dumps(V2RAY))),
-            **{name: self._start(lab.box, "redsocks", "-c", self._file(name, text)) for name, text in redsocks.items()},
-        }
+        self.processes = self._peers() if peers else {}
         time.sleep(1)
         for name, process in {"server": self.server, **self.processes}.items():
             if process.poll() is not None:
                 with open(os.path.join(self.folder, "log")) as log:
                     raise SystemExit(f"{name} does not start:\n{log.read()}")
+
+    def _peers(self):
+        redsocks = {
+            "redsocks": REDSOCKS.format(port=PORTS["redsocks"], server=SERVER, socks=SOCKS_PORT),
+            "redsocks-real": REDSOCKS.format(port=PORTS["redsocks-real"], server=SERVER, socks=MICROSOCKS_PORT),
+        }
+        return {
+            "haproxy": self._start(self.lab.box, "haproxy", "-db", "-f", self._file("haproxy", HAPROXY)),
+            "v2ray": self._start(self.lab.box, "v2ray", "-config", self._file("v2ray.json", json.dumps(V2RAY))),
+            **{name: self._start(self.lab.box, "redsocks", "-c", self._file(name, text)) for name, text in redsocks.items()},
+        }
 
     def _file(self, name, text):
         path = os.path.join(self.folder, name)
