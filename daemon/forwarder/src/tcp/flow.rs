@@ -116,7 +116,7 @@ impl Flow {
         let mut new = Outcome::Waiting;
         if let Phase::Connecting(_) = self.phase {
             match self.far.as_mut().map(Far::side) {
-                Some(side) if side.writable => side.readable = true,
+                Some(side) if side.writable => {}
                 _ => return Outcome::Waiting,
             }
             self.phase = match std::mem::replace(&mut self.phase, Phase::Carrying) {
@@ -173,19 +173,28 @@ impl Flow {
     }
 
     fn carry(&mut self, lent: &mut Lent) -> Result<Outcome, Trouble> {
-        let (up, down) = match &mut self.far {
-            None => return Ok(Outcome::Waiting),
-            Some(Far::Plain(far)) => (self.up.pump(&mut self.client, far, lent)?, self.down.pump(far, &mut self.client, lent)?),
-            Some(Far::Sealed(far)) => {
+        let told = (self.up.is_done(), self.down.is_done());
+        let Some(far) = &mut self.far else { return Ok(Outcome::Waiting) };
+        let (up, down) = match far {
+            Far::Plain(far) => (self.up.pump(&mut self.client, far, lent)?, self.down.pump(far, &mut self.client, lent)?),
+            Far::Sealed(far) => {
                 far.flush()?;
                 (self.up.pump(&mut self.client, &mut **far, lent)?, self.down.pump(&mut **far, &mut self.client, lent)?)
             }
         };
         self.entry.carried(up.1, down.1);
+        // When both have ended, closing the sockets says so; what is inside TLS has its own words for it.
+        let over = self.up.is_done() && self.down.is_done();
+        if self.up.is_done() && !told.0 && !(over && far.bare().is_some()) {
+            far.finish();
+        }
+        if self.down.is_done() && !told.1 && !over {
+            self.client.finish();
+        }
         Ok(match (up, down) {
-            ((Pumped::Done, _), (Pumped::Done, _)) => Outcome::Ended,
+            _ if over => Outcome::Ended,
             ((Pumped::Again, _), _) | (_, (Pumped::Again, _)) => Outcome::Again,
-            ((_, 0), (_, 0)) => Outcome::Waiting,
+            ((_, 0), (_, 0)) if told == (self.up.is_done(), self.down.is_done()) => Outcome::Waiting,
             _ => Outcome::Carried,
         })
     }

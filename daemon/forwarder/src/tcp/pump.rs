@@ -55,7 +55,7 @@ pub struct Half {
     pipe: Option<Pipe>,
     moved: u64,
     ended: bool,
-    shut: bool,
+    done: bool,
 }
 
 /// What a worker lends to whichever flow has its turn.
@@ -72,7 +72,7 @@ pub enum Pumped {
     Waiting,
     /// It could go on, but the others have their turn first.
     Again,
-    /// Its source ended and its sink was told.
+    /// Its source ended and its sink has everything but the end, which the flow tells.
     Done,
 }
 
@@ -161,14 +161,14 @@ impl Half {
     }
 
     pub fn is_done(&self) -> bool {
-        self.shut
+        self.done
     }
 
     /// Moves what can be moved. Says what is next, and how many bytes the sink took.
     pub fn pump(&mut self, source: &mut impl End, sink: &mut impl End, lent: &mut Lent) -> Result<(Pumped, u64), Trouble> {
         let mut delivered = 0;
         let next = loop {
-            if self.shut {
+            if self.done {
                 break Pumped::Done;
             }
             if delivered >= TURN {
@@ -183,8 +183,7 @@ impl Half {
                 continue;
             }
             if self.ended {
-                sink.finish();
-                self.shut = true;
+                self.done = true;
                 continue;
             }
             if !source.is_readable() || !sink.is_writable() {
@@ -330,6 +329,7 @@ mod tests {
             delivered += half.pump(&mut source, &mut sink, &mut lent).unwrap().1;
             std::thread::yield_now();
         }
+        sink.finish();
         writer.join().unwrap();
         assert_eq!(delivered, data.len() as u64);
         assert!(reader.join().unwrap() == data, "what arrived is not what was sent");
