@@ -39,6 +39,7 @@ pub mod metrics;
 pub mod pages;
 pub mod password;
 pub mod peer;
+pub mod pulse;
 pub mod render;
 pub mod revision;
 pub mod role;

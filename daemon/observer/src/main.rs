@@ -7,14 +7,15 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io;
-use std::os::unix::net::UnixListener;
+use std::io::{self, Read};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
@@ -40,9 +41,30 @@ fn idle(socket: &Path) -> io::Result<Signal> {
     info!(socket = %socket.display(), "the observer is an empty room: it watches nothing yet");
     sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("an empty room: watches nothing yet")])?;
 
+    let asked = socket.to_owned();
+    thread::spawn(move || pulse(&asked));
+
     let signal = stop.wait()?;
     fs::remove_file(socket)?;
     Ok(signal)
+}
+
+/// While the room still opens its door, the service manager hears that it lives.
+fn pulse(socket: &Path) -> ! {
+    loop {
+        match opens(socket) {
+            Ok(()) => _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]),
+            Err(error) => warn!(%error, "nobody opens"),
+        }
+        thread::sleep(Duration::from_secs(10));
+    }
+}
+
+/// Answered without a word, but answered.
+fn opens(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.read_to_end(&mut vec![]).map(drop)
 }
 
 /// A socket that an earlier, killed process left behind would refuse the name.
