@@ -148,7 +148,9 @@ class RemoteBox:
 
 
 class RemoteProcess:
-    """One service under the box's own service manager."""
+    """One service under the box's own service manager, which starts it again by itself."""
+
+    wanted = False
 
     def __init__(self, name, lab):
         self.name, self.lab = name, lab
