@@ -5,8 +5,9 @@ import importlib
 AREAS = ("filter", "nat", "hygiene", "change", "lockout", "front", "schedule", "restore", "drift", "reload", "kill", "proxy", "matrix", "churn")
 # What is told to the image in QEMU: what the image is for, and the foundation's stories as far as they ask nothing of the box that its console does
 # not give. An area, or single stories of one.
-IMAGE = ("image", "filter", "nat", "hygiene.scans_control", "hygiene.invalid", "hygiene.packet_too_big", "hygiene.spoofed", "change.goes_back",
-         "change.confirmed_stays", "change.refused", "restore.killed_on_trial", "kill.control_run", "power")
+IMAGE = ("image", "confined.enforced", "filter", "nat", "hygiene.scans_control", "hygiene.invalid", "hygiene.packet_too_big", "hygiene.spoofed", "change.goes_back",
+         "change.confirmed_stays", "change.refused", "restore.killed_on_trial", "kill.control_run",
+         "confined.nothing_denied", "confined.nobody_was_ended", "confined.shadow", "power")
 
 _stories = []
 

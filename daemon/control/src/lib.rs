@@ -41,6 +41,7 @@ pub mod observer;
 pub mod pages;
 pub mod password;
 pub mod peer;
+pub mod pulse;
 pub mod render;
 pub mod revision;
 pub mod role;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use control::flags::{Flags, Parsed};
 use control::http::server::Server;
-use control::{Site, blocked, certificate, hot_reload, revision, routes, setup};
+use control::{Site, blocked, certificate, hot_reload, pulse, revision, routes, setup};
 use nix::sys::signal::{SigSet, Signal};
 use tracing::{error, info};
 
@@ -70,6 +70,8 @@ fn run(flags: Flags) -> Result<Signal, Box<dyn std::error::Error>> {
     })?;
     info!(socket = %socket.display(), "pages and API are served");
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
+    let asked = socket.clone();
+    thread::Builder::new().name("pulse".to_owned()).spawn(move || pulse::run(&asked))?;
 
     let signal = stop.wait()?;
     site.ticks.stop();

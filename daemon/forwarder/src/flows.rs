@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use policy::messages::forwarder::Flow;
 use policy::name::Name;
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 
 use crate::config::{Mapped, Route};
 
@@ -231,6 +231,12 @@ impl Door {
     pub fn wake(&self) {
         // It fails only when the count is full, and then the other side is awake anyhow.
         _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// Nobody has taken what was said, or that he was woken.
+    pub fn is_rung(&self) -> bool {
+        let mut bell = [PollFd::new(&self.bell, PollFlags::IN)];
+        rustix::event::poll(&mut bell, Some(&Timespec::default())).is_ok_and(|rung| rung > 0)
     }
 
     /// What was said since, in order; the bell is silent again.

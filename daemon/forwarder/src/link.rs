@@ -82,6 +82,8 @@ impl Link {
                 let ended = self.shared.carry_nothing();
                 warn!(ended, "no applier: nothing is carried");
             }
+            // News is for an applier, and the next one is told everything; but who was knocked at opens.
+            self.shared.news.take();
             std::thread::sleep(RETRY);
         }
     }

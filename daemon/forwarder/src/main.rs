@@ -23,6 +23,7 @@ mod flows;
 mod health;
 mod link;
 mod options;
+mod pulse;
 mod serve;
 mod shared;
 mod sockets;
@@ -41,9 +42,10 @@ use policy::messages::forwarder::WORKERS;
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
-use crate::flows::{Limits, lock};
+use crate::flows::{Door, Limits, lock};
 use crate::link::Link;
 use crate::options::Options;
+use crate::pulse::Pulse;
 use crate::serve::Serve;
 use crate::shared::Shared;
 use crate::sockets::{Sockets, is_listener};
@@ -87,6 +89,7 @@ fn run(options: Options) -> io::Result<Signal> {
         lock(&shared.datagrams).push(handle);
     }
     let workers = Workers::start(WORKERS, &shared, options.patience, begin)?;
+    let pulse = Pulse(doors(&workers, &lock(&shared.datagrams), &shared));
     let mut link = Link {
         path: options.run_dir.join("forwarder-link.sock"),
         appliers: options.appliers,
@@ -96,11 +99,19 @@ fn run(options: Options) -> io::Result<Signal> {
     begin("link".into(), move || link.run())?;
     info!(descriptors, "ready");
     sd_notify::notify(&[NotifyState::Ready])?;
+    begin("pulse".into(), move || pulse.run())?;
 
     let signal = stop.wait()?;
     sd_notify::notify(&[NotifyState::Stopping])?;
     fs::remove_file(socket)?;
     Ok(signal)
+}
+
+/// Of every thread that must turn.
+fn doors(workers: &Workers, datagrams: &[udp::Handle], shared: &Shared) -> Vec<(String, Arc<Door>)> {
+    let streams = workers.doors().enumerate().map(|(number, door)| (format!("tcp-{number}"), door));
+    let datagrams = datagrams.iter().enumerate().map(|(number, handle)| (format!("udp-{number}"), handle.door.clone()));
+    streams.chain(datagrams).chain([("link".to_owned(), shared.news.clone())]).collect()
 }
 
 fn hand_out(sockets: Sockets, workers: &Workers, datagrams: &[udp::Handle]) {

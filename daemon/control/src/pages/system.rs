@@ -1,5 +1,7 @@
 //! What this box is, what its kernel can do, and which of its processes answer.
 
+use std::path::Path;
+
 use policy::Sources;
 use policy::messages::Status;
 use policy::model::{Config, Drift, HotReload, OutputPosture};
@@ -15,6 +17,9 @@ use crate::role::Action;
 use crate::trouble::Trouble;
 
 pub const ROUTES: &[Route] = &[Route { method: Method::Get, path: "/system", access: Access::May(Action::View), handler: show }];
+
+/// Written by scripts/image.
+const RECIPE: &str = "/usr/lib/portcullis/recipe";
 
 #[derive(Debug, Serialize)]
 struct System {
@@ -40,6 +45,12 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
         intro: "What this box is and what it can do. The settings are lines of the policy; change them there.",
         sections: vec![
             Section { title: "Settings", origin, facts: settings, nothing: "No policy runs, so the box has no settings yet." },
+            Section {
+                title: "Image",
+                origin: None,
+                facts: image(Path::new(RECIPE)),
+                nothing: "These programs do not run from an image: nothing names all that is on this box.",
+            },
             Section { title: "Processes", origin: None, facts: processes(&seen, &clock), nothing: "" },
             Section {
                 title: "Kernel",
@@ -89,6 +100,12 @@ fn settings(config: Option<&Config>, sources: &Sources) -> (Vec<Fact>, Option<Pl
     (facts, Some(Place::of(&system.origin, sources)))
 }
 
+/// What the running image was made of, as one number. Whoever builds the same recipe gets the same bytes.
+fn image(recipe: &Path) -> Vec<Fact> {
+    let Ok(recipe) = std::fs::read_to_string(recipe) else { return Vec::new() };
+    vec![Fact::new("Recipe", recipe.trim().to_owned()), Fact::new("What it is made of", "/usr/share/portcullis/sbom.json")]
+}
+
 fn processes(seen: &Seen, clock: &Clock) -> Vec<Fact> {
     let applier = match (&seen.status, &seen.away) {
         (Some(_), _) => format!("answered {} ago", format::span(clock.now.saturating_sub(seen.at))),
@@ -110,4 +127,18 @@ fn kernel(status: Option<&Status>) -> Vec<Fact> {
         facts.push(Fact::new("Also", others.join(", ")));
     }
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_says_what_it_was_made_of_and_another_machine_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = folder.path().join("recipe");
+        assert!(image(&recipe).is_empty());
+        std::fs::write(&recipe, "5b1f\n").unwrap();
+        assert_eq!(serde_json::to_value(image(&recipe)).unwrap()[0]["value"], "5b1f");
+    }
 }

@@ -89,6 +89,10 @@ impl Workers {
         Ok(Workers(desks))
     }
 
+    pub fn doors(&self) -> impl Iterator<Item = Arc<Door>> {
+        self.0.iter().map(|desk| desk.door.clone())
+    }
+
     /// The worker of this number listens on these instead of what it had.
     pub fn listen(&self, worker: usize, listeners: Vec<Listener>) {
         if let Some(desk) = self.0.get(worker) {
