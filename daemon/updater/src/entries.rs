@@ -55,7 +55,13 @@ impl Entry {
         }
     }
 
+    /// It has to be found good in this boot.
+    pub fn is_counted(&self) -> bool {
+        matches!(self.counted, Counted::Trying(..) | Counted::Bad(_))
+    }
+
     /// The loader boots it before it gives up on all.
+    #[cfg(test)]
     pub fn is_booted_by_itself(&self) -> bool {
         matches!(self.counted, Counted::Good | Counted::Trying(..))
     }

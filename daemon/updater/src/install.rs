@@ -23,7 +23,8 @@ use crate::medium::{EMPTY, LINUX, MANIFESTS, Medium, Partition, SlotPlace, UNFIN
 use crate::version::Version;
 
 pub const PRODUCT: &str = "portcullis";
-const PIECE: usize = 1 << 20;
+/// Small in tests, so that power can be lost between pieces.
+const PIECE: usize = if cfg!(test) { 512 } else { 1 << 20 };
 
 /// How far it is: step, bytes done, bytes in all.
 pub type Told<'a> = &'a mut dyn FnMut(Step, u64, u64);
