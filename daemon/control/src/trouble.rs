@@ -48,6 +48,8 @@ pub enum Trouble {
         "the forwarder does not answer ({0}): the applier lets no mapped client in without it, so nothing leaks and nothing is carried until it is back"
     )]
     ForwarderAway(String),
+    #[error("the updater does not answer ({0}): nothing can be installed or restarted from here until it is back; the console can restart the box")]
+    UpdaterAway(String),
     #[error(
         "config.db cannot be used ({0}): the box keeps running on what the applier holds; see the log, then restore a backup of config.db or free space"
     )]
@@ -86,7 +88,7 @@ impl Trouble {
             Trouble::TooMany { .. } => 429,
             Trouble::TooLarge(_) => 413,
             Trouble::WentBack(_) => 502,
-            Trouble::ApplierAway(_) | Trouble::ForwarderAway(_) | Trouble::Storage(_) => 503,
+            Trouble::ApplierAway(_) | Trouble::ForwarderAway(_) | Trouble::UpdaterAway(_) | Trouble::Storage(_) => 503,
             Trouble::Internal(_) => 500,
         }
     }
@@ -109,6 +111,7 @@ impl Trouble {
             Trouble::WentBack(_) => "went-back",
             Trouble::ApplierAway(_) => "applier-away",
             Trouble::ForwarderAway(_) => "forwarder-away",
+            Trouble::UpdaterAway(_) => "updater-away",
             Trouble::Storage(_) => "storage",
             Trouble::Internal(_) => "internal",
         }
@@ -131,6 +134,7 @@ impl Trouble {
             Trouble::WentBack(_) => "The change failed and the box went back",
             Trouble::ApplierAway(_) => "The applier does not answer",
             Trouble::ForwarderAway(_) => "The forwarder does not answer",
+            Trouble::UpdaterAway(_) => "The updater does not answer",
             Trouble::Storage(_) => "The database cannot be used",
             Trouble::Internal(_) => "Something went wrong in Portcullis",
         }

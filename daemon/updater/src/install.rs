@@ -217,7 +217,10 @@ fn write_manifest(medium: &mut impl Medium, signed: &Signed) -> io::Result<()> {
     let path = format!("{MANIFESTS}/{}", manifest_name(&signed.manifest.version));
     medium.create(&path)?;
     medium.append(&path, &signed.head)?;
-    medium.sync_files()
+    medium.sync_files()?;
+    let mut found = vec![];
+    medium.read_file(&path, &mut |bytes| found.extend_from_slice(bytes))?;
+    if found == signed.head { Ok(()) } else { Err(io::Error::other("the manifest that was read back from the boot partition is not what was written to it")) }
 }
 
 pub fn manifest_name(version: &Version) -> String {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 pub fn all() -> Value {
-    let groups = [general(), people(), policies(), applier(), proxy(), log()];
+    let groups = [general(), people(), policies(), applier(), proxy(), log(), update()];
     Value::Object(groups.into_iter().flatten().collect::<Map<_, _>>())
 }
 
@@ -376,6 +376,52 @@ fn proxy() -> Shapes {
         shape("Secrets", object(&["set", "missing"], json!({ "set": list(text()), "missing": list(text()) }))),
         shape("SecretBody", object(&["value"], json!({ "value": text() }))),
         shape("ImportBody", object(&["version", "csv"], json!({ "version": integer(), "csv": text() }))),
+    ]
+}
+
+fn update() -> Shapes {
+    let slot = object(
+        &["label", "version", "state", "booted"],
+        json!({ "label": text(), "version": optional(text()), "state": { "type": "object" }, "booted": { "type": "boolean" } }),
+    );
+    let work = object(
+        &["step", "version", "done", "total", "reason"],
+        json!({ "step": text(), "version": optional(text()), "done": integer(), "total": integer(), "reason": optional(text()) }),
+    );
+    let last = object(
+        &["at", "from", "version", "by", "outcome", "reason"],
+        json!({ "at": integer(), "from": text(), "version": text(), "by": text(), "outcome": text(), "reason": optional(text()) }),
+    );
+    let file = object(&["name", "size"], json!({ "name": text(), "size": integer() }));
+    let stick = object(
+        &["name", "label", "fileSystem", "size", "free", "writable", "files"],
+        json!({
+            "name": text(), "label": text(), "fileSystem": text(), "size": integer(), "free": integer(),
+            "writable": { "type": "boolean" }, "files": list(file),
+        }),
+    );
+    vec![
+        shape(
+            "UpdateStatus",
+            object(
+                &["now", "product", "version", "recipe", "keys", "slots", "work", "lastUpdate"],
+                json!({
+                    "now": integer(), "product": text(), "version": text(), "recipe": text(), "keys": list(text()), "slots": list(slot),
+                    "work": optional(work), "lastUpdate": optional(last),
+                }),
+            ),
+        ),
+        shape("UpdateSource", object(&[], json!({ "url": text(), "stick": text(), "path": text() }))),
+        shape(
+            "BundleFacts",
+            object(
+                &["product", "version", "recipe", "configSchema", "size", "key"],
+                json!({
+                    "product": text(), "version": text(), "recipe": text(), "configSchema": integer(), "size": integer(), "key": text(),
+                }),
+            ),
+        ),
+        shape("Sticks", object(&["sticks"], json!({ "sticks": list(stick) }))),
     ]
 }
 

@@ -39,6 +39,7 @@ mod tests;
 pub mod theme;
 pub mod trial;
 pub mod ui;
+pub mod update;
 pub mod upstreams;
 pub mod users;
 
@@ -72,6 +73,7 @@ pub fn routes() -> impl Iterator<Item = Route> {
         users::ROUTES,
         keys::ROUTES,
         system::ROUTES,
+        update::ROUTES,
     ]
     .into_iter()
     .flatten()
