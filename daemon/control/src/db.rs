@@ -49,7 +49,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), DbError> {
         let source = Connection::open(from).map_err(failed)?;
         source.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
         // Also what is still in the write-ahead log.
-        source.backup("main", &beside, None).map_err(failed)?;
+        source.backup("main", &beside, None::<fn(rusqlite::backup::Progress)>).map_err(failed)?;
     }
     let moved = File::open(&beside).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&beside, to));
     let synced = moved.and_then(|()| to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));

@@ -20,7 +20,7 @@ pub struct Here {
     /// UUID of the booted root.
     booted: Option<String>,
     esp: Option<PathBuf>,
-    run_dir: PathBuf,
+    state_dir: PathBuf,
 }
 
 impl Here {
@@ -35,7 +35,7 @@ impl Here {
         let hash = options.root_hash.clone().or_else(|| root_hash(&fs::read_to_string("/proc/cmdline").unwrap_or_default()));
         let booted = hash.as_deref().and_then(uuid_of_hash);
         let disk = options.disk.clone().or_else(|| disk_of(booted.as_deref()?));
-        Ok((Here { version, recipe, keys, disk, booted, esp: options.esp.clone(), run_dir: options.run_dir.clone() }, remarks))
+        Ok((Here { version, recipe, keys, disk, booted, esp: options.esp.clone(), state_dir: options.state_dir.clone() }, remarks))
     }
 
     /// The slots, with the boot partition mounted as long as the second part lives.
@@ -44,7 +44,7 @@ impl Here {
         let (esp, mounted) = match &self.esp {
             Some(folder) => (folder.clone(), None),
             None => {
-                let at = self.run_dir.join("updater-esp");
+                let at = self.state_dir.join("esp");
                 let mounted = Mounted::new(&Disk::boot_partition(device)?, &at, "vfat", true)?;
                 (at, Some(mounted))
             }

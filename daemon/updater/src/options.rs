@@ -40,8 +40,8 @@ pub enum Mode {
 pub const USAGE: &str = "\
 portcullis-updater [settle | bless]: writes slots, and does what else only root may
 
-  --run-dir DIR      sockets and mounts (PORTCULLIS_RUN_DIR; /run/portcullis)
-  --state-dir DIR    what became of the last update (PORTCULLIS_UPDATER_DIR; /var/lib/portcullis/updater)
+  --run-dir DIR      sockets (PORTCULLIS_RUN_DIR; /run/portcullis)
+  --state-dir DIR    what became of the last update, and mounts (PORTCULLIS_UPDATER_DIR; /var/lib/portcullis/updater)
   --allow-user NAME  who may speak to us besides root; repeat it
   --tree DIR         where the image's own files lie (/)
   --disk DEVICE      the disk with the slots (the one whose root was booted)

@@ -18,7 +18,8 @@ use crate::bundle::{Refused, refused};
 use crate::mount::Mounted;
 
 pub struct Sticks {
-    pub run_dir: PathBuf,
+    /// Mounts are made below it.
+    pub state_dir: PathBuf,
     /// The disk that the system lies on is never one, wherever it is plugged in.
     pub own_disk: Option<PathBuf>,
     pub also: Vec<String>,
@@ -93,7 +94,7 @@ impl Sticks {
 
     fn mount(&self, volume: &Volume, writable: bool) -> Result<Mounted, Refused> {
         let device = Path::new("/dev").join(&volume.name);
-        Mounted::new(&device, &self.run_dir.join("updater-stick"), &volume.kind, writable).map_err(|error| refused(Refusal::NoSuchStick, error.to_string()))
+        Mounted::new(&device, &self.state_dir.join("stick"), &volume.kind, writable).map_err(|error| refused(Refusal::NoSuchStick, error.to_string()))
     }
 
     fn volumes(&self) -> Vec<Volume> {

@@ -74,7 +74,7 @@ impl Answers for Updater {
 
 impl Updater {
     pub fn new(options: Options, here: Here) -> Updater {
-        let sticks = Sticks { run_dir: options.run_dir.clone(), own_disk: here.disk.clone(), also: options.also_sticks.clone() };
+        let sticks = Sticks { state_dir: options.state_dir.clone(), own_disk: here.disk.clone(), also: options.also_sticks.clone() };
         let updater = Updater(Arc::new(Shared {
             options,
             here,
