@@ -118,6 +118,9 @@ pub enum Command {
     /// All mappings as one table
     #[command(subcommand)]
     Mappings(Mappings),
+    /// The two slots: what runs, what the last update came to, and another version
+    #[command(subcommand)]
+    Update(Update),
     /// Prints the policy text that the box runs, or a kept generation's
     Sources {
         generation: Option<u64>,
@@ -165,6 +168,35 @@ pub enum Proxy {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Subcommand)]
+pub enum Update {
+    /// The slots, the update under way, and how the last one ended
+    Status {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads an update to its end and says whether it could be installed; nothing is changed
+    Check {
+        /// A file, stick:NAME/FILE, or an address that begins with https://
+        source: String,
+        /// Also one that is older than what runs
+        #[arg(long)]
+        downgrade: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Installs an update into the slot that does not run; the next boot tries it
+    Install {
+        /// A file, stick:NAME/FILE, or an address that begins with https://
+        source: String,
+        /// Also one that is older than what runs
+        #[arg(long)]
+        downgrade: bool,
+    },
+    /// Boots the other slot, which has three boots to be found good
+    BootOther,
 }
 
 #[derive(Subcommand)]

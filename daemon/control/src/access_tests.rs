@@ -8,9 +8,9 @@ use crate::{Trouble, csrf, jwt, login, session, user};
 /// The whole table, written out once more by hand: a change of `Role::may` must be wanted twice.
 #[test]
 fn the_matrix_of_roles_and_actions() {
-    use Action::{Apply, Audit, Edit, ManageUsers, Operate, RotateKeys, UseOwnAccount, View, ViewUsers};
+    use Action::{Apply, Audit, Edit, ManageUsers, Operate, RotateKeys, Update, UseOwnAccount, View, ViewUsers};
     let granted: [(Role, &[Action]); 4] = [
-        (Role::Admin, &[View, UseOwnAccount, Edit, Apply, Operate, ViewUsers, ManageUsers, Audit, RotateKeys]),
+        (Role::Admin, &[View, UseOwnAccount, Edit, Apply, Operate, ViewUsers, ManageUsers, Audit, RotateKeys, Update]),
         (Role::Operator, &[View, UseOwnAccount, Edit, Apply, Operate]),
         (Role::Viewer, &[View, UseOwnAccount]),
         (Role::Auditor, &[View, UseOwnAccount, ViewUsers, Audit]),
@@ -287,7 +287,7 @@ fn the_running_policy_says_how_many_requests_a_minute() {
 #[test]
 fn a_database_that_fails_is_said_and_nobody_panics() {
     let story = Story::with_people();
-    rusqlite::Connection::open(story.folder.path().join("config.db")).unwrap().execute_batch("ALTER TABLE users RENAME TO lost").unwrap();
+    rusqlite::Connection::open(story.folder.path().join("config.v1.db")).unwrap().execute_batch("ALTER TABLE users RENAME TO lost").unwrap();
     let (status, problem) = story.api(Role::Admin, Method::Get, "/users", None);
     assert_eq!((status, problem["type"].as_str()), (503, Some("urn:portcullis:problem:storage")));
     assert!(problem["detail"].as_str().unwrap().contains("the box keeps running"));

@@ -3,6 +3,7 @@
 //! One connection behind a lock: a commit takes a fifth of a millisecond, and order is what the audit chain needs. If the file cannot be
 //! opened or used, every page says so and the log too; the box itself does not need it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::trouble::Trouble;
 
-/// In order, never edited after release.
+/// In order, never edited after release. How many there are is the schema's number.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001-foundation.sql")];
 
 pub struct Db {
@@ -19,8 +20,46 @@ pub struct Db {
     connection: Mutex<Option<Connection>>,
 }
 
+/// The database of this version of the schema, in `folder`: `config.v1.db`.
+///
+/// Each schema has a file of its own, so that the version in the other slot finds what it left, whatever this one makes of its copy. Where
+/// there is none yet, the newest older one is copied; opening it migrates the copy.
+pub fn own_copy(folder: &Path) -> (PathBuf, Result<(), DbError>) {
+    copy_for(folder, MIGRATIONS.len())
+}
+
+fn copy_for(folder: &Path, schema: usize) -> (PathBuf, Result<(), DbError>) {
+    let own = folder.join(format!("config.v{schema}.db"));
+    if own.exists() {
+        return (own, Ok(()));
+    }
+    let older = (0..schema).rev().map(|schema| folder.join(format!("config.v{schema}.db")));
+    // What versions before this wrote.
+    let older = older.chain([folder.join("config.db")]).find(|path| path.exists());
+    let copied = older.map_or(Ok(()), |older| copy(&older, &own));
+    (own, copied)
+}
+
+/// Whole or not at all: under another name, synced, then renamed.
+fn copy(from: &Path, to: &Path) -> Result<(), DbError> {
+    let failed = |error| DbError::Open(from.to_owned(), error);
+    let beside = to.with_extension("db.new");
+    let _ = std::fs::remove_file(&beside);
+    {
+        let source = Connection::open(from).map_err(failed)?;
+        source.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+        // Also what is still in the write-ahead log.
+        source.backup("main", &beside, None::<fn(rusqlite::backup::Progress)>).map_err(failed)?;
+    }
+    let moved = File::open(&beside).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&beside, to));
+    let synced = moved.and_then(|()| to.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
+    synced.map_err(|error| DbError::Copy { from: from.to_owned(), to: to.to_owned(), error })
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
+    #[error("{from} cannot be copied to {to}, where this version keeps its own", from = .from.display(), to = .to.display())]
+    Copy { from: PathBuf, to: PathBuf, #[source] error: std::io::Error },
     #[error("{0} cannot be opened as a database")]
     Open(PathBuf, #[source] rusqlite::Error),
     #[error("{path} was written by a newer Portcullis (schema {found}, this one knows {known}): start that one, or restore a backup")]
@@ -35,9 +74,10 @@ impl Db {
         Ok(Db { path: path.to_owned(), connection: Mutex::new(Some(connection)) })
     }
 
-    /// Opens what can be opened; where nothing can, every use tries again and says what is wrong.
-    pub fn open_or_try_later(path: &Path) -> (Self, Result<(), DbError>) {
-        match open(path) {
+    /// Opens what can be opened; where nothing can, every use tries again and says what is wrong. After a copy that failed (see [`own_copy`])
+    /// nothing is opened: an empty database in its place would lose everybody.
+    pub fn open_or_try_later(path: &Path, copied: Result<(), DbError>) -> (Self, Result<(), DbError>) {
+        match copied.and_then(|()| open(path)) {
             Ok(connection) => (Db { path: path.to_owned(), connection: Mutex::new(Some(connection)) }, Ok(())),
             Err(error) => (Db { path: path.to_owned(), connection: Mutex::new(None) }, Err(error)),
         }
@@ -65,7 +105,8 @@ impl Db {
 
     fn usable<'a>(&self, guard: &'a mut MutexGuard<'_, Option<Connection>>) -> Result<&'a mut Connection, Trouble> {
         if guard.is_none() {
-            **guard = Some(open(&self.path).map_err(unusable)?);
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            own_copy(folder).1.and_then(|()| open(&self.path)).map(|connection| **guard = Some(connection)).map_err(unusable)?;
         }
         guard.as_mut().ok_or_else(|| Trouble::Internal("config.db is not open".to_owned()))
     }
@@ -136,6 +177,58 @@ mod tests {
         }
     }
 
+    fn users(path: &Path) -> Vec<String> {
+        let db = Connection::open(path).unwrap();
+        let mut query = db.prepare("SELECT hash FROM setup_code").unwrap();
+        query.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    fn say(path: &Path, word: &str) {
+        let db = Db::open(path).unwrap();
+        db.change(|t| Ok(t.execute("INSERT OR REPLACE INTO setup_code VALUES (1, ?1, 0)", [word])?)).unwrap();
+    }
+
+    #[test]
+    fn a_newer_schema_works_on_its_own_copy_and_the_older_finds_what_it_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, copied) = copy_for(folder.path(), 1);
+        copied.unwrap();
+        say(&old, "before the update");
+        let (new, copied) = copy_for(folder.path(), 2);
+        copied.unwrap();
+        assert_eq!(users(&new), ["before the update"], "also what was still in the write-ahead log");
+        Connection::open(&new).unwrap().execute_batch("UPDATE setup_code SET hash = 'changed by the new version'; PRAGMA user_version = 2").unwrap();
+        // Going back: the older one opens its own, and could not have read the other.
+        let (back, copied) = copy_for(folder.path(), 1);
+        copied.unwrap();
+        assert_eq!(users(&back), ["before the update"]);
+        drop(Db::open(&back).unwrap());
+        assert!(matches!(Db::open(&new), Err(DbError::Newer { found: 2, .. })), "one file for both would have ended here");
+        // And forward again: what the newer one made of it is still there.
+        assert_eq!(users(&copy_for(folder.path(), 2).0), ["changed by the new version"]);
+    }
+
+    #[test]
+    fn the_newest_older_one_is_copied_and_a_half_made_copy_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        say(&folder.path().join("config.db"), "oldest");
+        say(&copy_for(folder.path(), 1).0, "older");
+        fs::write(folder.path().join("config.v3.db.new"), "half a copy").unwrap();
+        let (path, copied) = copy_for(folder.path(), 3);
+        copied.unwrap();
+        assert_eq!(users(&path), ["older"]);
+    }
+
+    #[test]
+    fn a_damaged_database_that_cannot_be_copied_is_told_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.v1.db"), "no database at all, but long enough to be looked at as one").unwrap();
+        let (path, copied) = copy_for(folder.path(), 2);
+        assert!(copied.is_err());
+        assert!(!path.exists());
+        assert!(folder.path().join("config.v1.db").exists());
+    }
+
     #[test]
     fn a_damaged_database_is_told_as_such_and_never_a_panic() {
         let folder = tempfile::tempdir().unwrap();
@@ -147,14 +240,14 @@ mod tests {
         let garbage: Vec<u8> = (0..20_000).map(|n| (n % 251) as u8).collect();
         for damaged in [garbage, torn, b"SQLite format 3\0 and then nothing".to_vec()] {
             fs::write(&path, damaged).unwrap();
-            let (db, opened) = Db::open_or_try_later(&path);
+            let (db, opened) = Db::open_or_try_later(&path, Ok(()));
             let told = opened.unwrap_err().to_string();
             assert!(told.contains("damaged") || told.contains("cannot be opened"), "{told}");
             let trouble = db.read(|_| Ok(())).unwrap_err();
             assert_eq!(trouble.status(), 503, "{trouble}");
         }
         fs::write(&path, whole).unwrap();
-        let (db, _) = Db::open_or_try_later(&path);
+        let (db, _) = Db::open_or_try_later(&path, Ok(()));
         db.read(|_| Ok(())).unwrap();
     }
 

@@ -22,7 +22,7 @@ impl Flags {
 portcullis-control: pages, API, users and revisions of a Portcullis box
 
   --run-dir DIR          sockets, the one-time code and the front's certificate   [PORTCULLIS_RUN_DIR, /run/portcullis]
-  --state-dir DIR        config.db and keys                                       [PORTCULLIS_STATE_DIR, /var/lib/portcullis/control]
+  --state-dir DIR        databases and keys                                      [PORTCULLIS_STATE_DIR, /var/lib/portcullis/control]
   --policy-dir DIR       a folder whose *.yaml become a candidate when changed     [PORTCULLIS_POLICY_DIR]
   --applier-socket FILE  where the applier listens                                [RUN_DIR/applier.sock]
 ";

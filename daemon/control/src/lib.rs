@@ -59,6 +59,7 @@ pub mod trial;
 #[cfg(test)]
 mod trial_tests;
 pub mod trouble;
+pub mod updater;
 pub mod user;
 
 pub use actor::Actor;

@@ -41,6 +41,8 @@ pub enum Action {
     Audit,
     /// Rotate the keys that sign tokens.
     RotateKeys,
+    /// Install another version, boot the other slot, reboot.
+    Update,
 }
 
 impl Role {
@@ -68,13 +70,14 @@ impl Role {
             Action::ManageUsers => &[Admin],
             Action::Audit => &[Admin, Auditor],
             Action::RotateKeys => &[Admin],
+            Action::Update => &[Admin],
         };
         who.contains(&self)
     }
 }
 
 impl Action {
-    pub const ALL: [Action; 9] = [
+    pub const ALL: [Action; 10] = [
         Action::View,
         Action::UseOwnAccount,
         Action::Edit,
@@ -84,6 +87,7 @@ impl Action {
         Action::ManageUsers,
         Action::Audit,
         Action::RotateKeys,
+        Action::Update,
     ];
 
     pub fn name(self) -> &'static str {
@@ -97,6 +101,7 @@ impl Action {
             Action::ManageUsers => "manage-users",
             Action::Audit => "audit",
             Action::RotateKeys => "rotate-keys",
+            Action::Update => "update",
         }
     }
 
@@ -111,6 +116,7 @@ impl Action {
             Action::ManageUsers => "manage users",
             Action::Audit => "read the audit log",
             Action::RotateKeys => "rotate signing keys",
+            Action::Update => "update or restart the box",
         }
     }
 }

@@ -1,13 +1,14 @@
 //! What all requests share.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::actor::Actor;
 use crate::applier::Applier;
 use crate::blocked;
 use crate::carried::Carrying;
-use crate::db::{Db, DbError};
+use crate::db::{self, Db, DbError};
 use crate::forwarder::Forwarder;
 use crate::http::{Access, Buckets, Request};
 use crate::judgement::Judgements;
@@ -17,6 +18,7 @@ use crate::render::Templates;
 use crate::session;
 use crate::ticks::Ticks;
 use crate::trouble::Trouble;
+use crate::updater::Updater;
 
 pub struct Site {
     pub settings: Settings,
@@ -24,6 +26,7 @@ pub struct Site {
     pub applier: Applier,
     pub forwarder: Forwarder,
     pub observer: Observer,
+    pub updater: Updater,
     pub carried: Carrying,
     pub blocked: blocked::Watch,
     pub templates: Templates,
@@ -31,6 +34,8 @@ pub struct Site {
     pub hasher: Hasher,
     pub buckets: Buckets,
     pub judgements: Judgements,
+    /// Held while a file comes in.
+    pub uploading: Mutex<()>,
     pub clock: Clock,
 }
 
@@ -65,12 +70,14 @@ pub enum OpenError {
 impl Site {
     /// A database that cannot be used is told beside: the pages still have to say so.
     pub fn open(settings: Settings, applier_socket: PathBuf) -> Result<(Self, Result<(), DbError>), OpenError> {
-        let (db, opened) = Db::open_or_try_later(&settings.state_dir.join("config.db"));
+        let (path, copied) = db::own_copy(&settings.state_dir);
+        let (db, opened) = Db::open_or_try_later(&path, copied);
         let site = Site {
             db,
             applier: Applier::new(applier_socket),
             forwarder: Forwarder::new(settings.run_dir.join("forwarder.sock")),
             observer: Observer::new(settings.run_dir.join("observer.sock")),
+            updater: Updater::new(settings.run_dir.join("updater.sock")),
             carried: Carrying::default(),
             blocked: blocked::Watch::default(),
             templates: Templates::new()?,
@@ -78,6 +85,7 @@ impl Site {
             hasher: Hasher::start().map_err(OpenError::Hasher)?,
             buckets: Buckets::default(),
             judgements: Judgements::default(),
+            uploading: Mutex::default(),
             clock: wall_clock(),
             settings,
         };

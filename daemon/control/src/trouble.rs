@@ -50,6 +50,8 @@ pub enum Trouble {
     ForwarderAway(String),
     #[error("the observer does not answer ({0}): nothing that carries traffic needs it, and what sensors say meanwhile is not recorded")]
     ObserverAway(String),
+    #[error("the updater does not answer ({0}): nothing can be installed or restarted from here until it is back; the console can restart the box")]
+    UpdaterAway(String),
     #[error(
         "config.db cannot be used ({0}): the box keeps running on what the applier holds; see the log, then restore a backup of config.db or free space"
     )]
@@ -88,7 +90,7 @@ impl Trouble {
             Trouble::TooMany { .. } => 429,
             Trouble::TooLarge(_) => 413,
             Trouble::WentBack(_) => 502,
-            Trouble::ApplierAway(_) | Trouble::ForwarderAway(_) | Trouble::ObserverAway(_) | Trouble::Storage(_) => 503,
+            Trouble::ApplierAway(_) | Trouble::ForwarderAway(_) | Trouble::ObserverAway(_) | Trouble::UpdaterAway(_) | Trouble::Storage(_) => 503,
             Trouble::Internal(_) => 500,
         }
     }
@@ -112,6 +114,7 @@ impl Trouble {
             Trouble::ApplierAway(_) => "applier-away",
             Trouble::ForwarderAway(_) => "forwarder-away",
             Trouble::ObserverAway(_) => "observer-away",
+            Trouble::UpdaterAway(_) => "updater-away",
             Trouble::Storage(_) => "storage",
             Trouble::Internal(_) => "internal",
         }
@@ -135,6 +138,7 @@ impl Trouble {
             Trouble::ApplierAway(_) => "The applier does not answer",
             Trouble::ForwarderAway(_) => "The forwarder does not answer",
             Trouble::ObserverAway(_) => "The observer does not answer",
+            Trouble::UpdaterAway(_) => "The updater does not answer",
             Trouble::Storage(_) => "The database cannot be used",
             Trouble::Internal(_) => "Something went wrong in Portcullis",
         }

@@ -13,6 +13,7 @@ mod secret;
 mod sources;
 mod status;
 mod trial;
+mod update;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         Command::Proxy(verb) => proxy::run(verb, &applier, &forwarder),
         Command::Secret(verb) => secret::run(verb, &applier),
         Command::Mappings(verb) => mappings::run(verb, &applier),
+        Command::Update(verb) => update::run(verb, &run_dir.join("updater.sock")),
         Command::Sources { generation, output, json } => sources::run(generation, output, json, &applier),
     }
 }

@@ -14,6 +14,7 @@ mod proxy;
 mod resources;
 mod revisions;
 mod schemas;
+mod update;
 mod users;
 
 use crate::http::{Access, Handler, Method, Route};
@@ -66,6 +67,7 @@ pub fn operations() -> impl Iterator<Item = &'static Operation> {
         resources::OPERATIONS,
         revisions::OPERATIONS,
         audit::OPERATIONS,
+        update::OPERATIONS,
     ]
     .into_iter()
     .flatten()

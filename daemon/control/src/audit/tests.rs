@@ -22,7 +22,7 @@ fn with_entries(count: u64) -> Story {
 
 /// What `verify` says after someone with write access to the file did this.
 fn after(story: &Story, tampering: &str) -> (bool, Option<u64>) {
-    Connection::open(story.folder.path().join("config.db")).unwrap().execute_batch(tampering).unwrap();
+    Connection::open(story.folder.path().join("config.v1.db")).unwrap().execute_batch(tampering).unwrap();
     let verdict = verify(&story.site).unwrap();
     (verdict.intact, verdict.fault.map(|fault| fault.entry))
 }
@@ -85,7 +85,7 @@ fn a_tail_that_was_cut_off_is_missed_by_the_anchor_and_by_checkpoints() {
 #[test]
 fn a_log_rewritten_with_good_hashes_is_found_by_checkpoint_and_anchor() {
     let rewrite = |story: &Story| {
-        let db = Connection::open(story.folder.path().join("config.db")).unwrap();
+        let db = Connection::open(story.folder.path().join("config.v1.db")).unwrap();
         let mut previous = super::chain::genesis();
         let numbers: Vec<u64> = db
             .prepare("SELECT number FROM audit ORDER BY number")

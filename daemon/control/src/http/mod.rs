@@ -16,6 +16,7 @@ mod request;
 mod response;
 mod router;
 pub mod server;
+pub mod upload;
 
 pub use bucket::Buckets;
 pub use cookie::Cookie;

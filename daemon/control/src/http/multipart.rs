@@ -33,7 +33,7 @@ fn wrong(what: &str) -> Trouble {
 }
 
 /// Up to 70 characters (RFC 2046 section 5.1.1).
-fn boundary(content_type: &str) -> Option<String> {
+pub fn boundary(content_type: &str) -> Option<String> {
     parameter(content_type, "boundary").filter(|boundary| (1..=70).contains(&boundary.len()))
 }
 
@@ -52,7 +52,7 @@ fn parameter(text: &str, name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+pub fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use super::cookie;
 use super::fields::{Fields, percent_decode};
 use super::multipart;
+use super::upload::Upload;
 use crate::trouble::Trouble;
 
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// Empty until the client was admitted.
     pub body: Vec<u8>,
+    /// For addresses that take a file: what was sent, on the disk.
+    pub upload: Option<Arc<Upload>>,
     pub client: Client,
 }
 
@@ -53,7 +57,7 @@ impl Request {
             address: headers.get("x-portcullis-client").and_then(|text| text.parse().ok()),
             connected_at: headers.get("x-portcullis-connected-at").and_then(|text| text.parse().ok()),
         };
-        Some(Request { method, path, query: Fields::parse(query.as_bytes()).ok()?, headers, body: Vec::new(), client })
+        Some(Request { method, path, query: Fields::parse(query.as_bytes()).ok()?, headers, body: Vec::new(), upload: None, client })
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -67,6 +71,9 @@ impl Request {
     /// The submitted form, with or without a file.
     pub fn form(&self) -> Result<Fields, Trouble> {
         let sent = self.header("content-type").unwrap_or("");
+        if let Some(upload) = &self.upload {
+            return Fields::parse(&upload.fields);
+        }
         if sent.starts_with("multipart/form-data") {
             return multipart::parse(sent, &self.body).map(Fields::from);
         }

@@ -54,6 +54,8 @@ pub struct Router {
 
 /// Bytes of a request's body: policies are the largest thing that is sent. The front refuses more before it comes here.
 const MAX_BODY: usize = 4 << 20;
+/// Addresses whose body is a file, kept on the disk.
+pub const UPLOADS: &[&str] = &["/system/update/file", "/api/v1/system/update/file"];
 /// For people who have not signed in: a login form.
 const MAX_BODY_ANYONE: usize = 16 << 10;
 
@@ -137,6 +139,10 @@ impl Router {
 }
 
 impl Admitted {
+    pub fn takes_a_file(&self) -> bool {
+        self.visitor.is_some() && self.route.method == Method::Post && UPLOADS.contains(&self.route.path)
+    }
+
     pub fn max_body(&self) -> usize {
         if self.visitor.is_some() { MAX_BODY } else { MAX_BODY_ANYONE }
     }

@@ -16,6 +16,7 @@ use std::{fs, panic, thread};
 use super::request::{Method, Request};
 use super::response::{Body, Event, Events, Response};
 use super::router::Router;
+use super::upload;
 use crate::site::Site;
 use crate::trouble::Trouble;
 
@@ -88,6 +89,20 @@ fn answer(incoming: &mut tiny_http::Request, site: &Site, router: &Router) -> Re
         Ok(admitted) => admitted,
         Err(response) => return response,
     };
+    if admitted.takes_a_file() {
+        // Each may be as large as all that is free: one after the other.
+        let Ok(_one) = site.uploading.try_lock() else {
+            return router.tell(site, &request, None, &Trouble::Conflict("another file is being uploaded: wait until it is there".to_owned()));
+        };
+        let content_type = request.header("content-type").unwrap_or("").to_owned();
+        return match upload::keep(&content_type, incoming.as_reader(), &site.settings.state_dir) {
+            Ok(upload) => {
+                request.upload = Some(Arc::new(upload));
+                router.serve(site, &request, admitted)
+            }
+            Err(trouble) => router.tell(site, &request, None, &trouble),
+        };
+    }
     let limit = admitted.max_body();
     let read = incoming.as_reader().take(limit as u64 + 1).read_to_end(&mut request.body);
     match read {

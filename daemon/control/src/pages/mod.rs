@@ -47,6 +47,7 @@ pub mod trial;
 pub mod ui;
 pub mod upstream;
 pub mod upstream_form;
+pub mod update;
 pub mod upstreams;
 pub mod users;
 
@@ -85,6 +86,7 @@ pub fn routes() -> impl Iterator<Item = Route> {
         users::ROUTES,
         keys::ROUTES,
         system::ROUTES,
+        update::ROUTES,
     ]
     .into_iter()
     .flatten()

@@ -24,6 +24,7 @@ const RECIPE: &str = "/usr/lib/portcullis/recipe";
 #[derive(Debug, Serialize)]
 struct System {
     intro: &'static str,
+    may_update: bool,
     sections: Vec<Section>,
 }
 
@@ -42,6 +43,7 @@ fn show(visit: &Visit) -> Result<Response, Trouble> {
     let sources = seen.running.as_ref().map_or(&none, |running| &running.sources);
     let (settings, origin) = settings(page::config(&seen), sources);
     let view = System {
+        may_update: visit.may(Action::Update),
         intro: "What this box is and what it can do. The settings are lines of the policy; change them there.",
         sections: vec![
             Section { title: "Settings", origin, facts: settings, nothing: "No policy runs, so the box has no settings yet." },

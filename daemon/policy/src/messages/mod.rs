@@ -6,6 +6,7 @@
 pub mod forwarder;
 pub mod observer;
 pub mod proxy;
+pub mod updater;
 
 use std::collections::BTreeMap;
 

@@ -18,6 +18,8 @@ const TEMPLATE: &str = include_str!("../../../../templates/services/admin-front/
 
 /// Bytes of a request's body; a policy of 30,000 rules stays below. Control refuses earlier what needs less.
 const MAX_BODY: u32 = 4 << 20;
+/// Of a file that updates the box; control asks how much room there is.
+const MAX_UPLOAD: u32 = 1 << 30;
 
 /// What of the policy the front depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub fn file(settings: &Settings) -> (String, File) {
     let Settings { port, requests_per_minute } = settings;
     // A page fetches its style and script as well, which control does not count.
     let flood_per_minute = requests_per_minute.saturating_mul(4).saturating_add(200);
-    let settings = context! { port, requests_per_minute, flood_per_minute, max_body => MAX_BODY };
+    let settings = context! { port, requests_per_minute, flood_per_minute, max_body => MAX_BODY, max_upload => MAX_UPLOAD };
     // Compiling is total. A template that cannot be rendered becomes a file that HAProxy's own check refuses, so nothing is applied.
     let text = render(TEMPLATE, settings).unwrap_or_else(|error| format!("cannot-be-rendered {error}\n"));
     (PATH.to_owned(), File { text, mode: 0o644 })

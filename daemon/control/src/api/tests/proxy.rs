@@ -24,7 +24,7 @@ fn a_secret_goes_in_and_never_comes_out() {
     for operation in operations().filter(|operation| operation.method == Method::Get && !operation.path.contains('{')) {
         assert!(!story.api(Role::Admin, Method::Get, operation.path, None).1.to_string().contains(SECRET), "{}", operation.path);
     }
-    for file in ["config.db", "config.db-wal"] {
+    for file in ["config.v1.db", "config.v1.db-wal"] {
         let bytes = std::fs::read(story.folder.path().join(file)).unwrap_or_default();
         assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "{file} holds the secret");
     }
