@@ -191,6 +191,7 @@ pub struct FakeBox {
     pub proxy: Option<ProxyStatus>,
     /// By name, as somebody set them.
     pub secrets: BTreeMap<String, String>,
+    pub ports: Vec<policy::messages::Port>,
 }
 
 impl FakeBox {
@@ -205,6 +206,7 @@ impl FakeBox {
             fail_next: None,
             proxy: None,
             secrets: BTreeMap::new(),
+            ports: Vec::new(),
         }
     }
 
@@ -252,6 +254,7 @@ impl FakeBox {
                 drift: Vec::new(),
                 kept: self.generations.values().map(|(_, generation)| generation.clone()).collect(),
                 features: Vec::new(),
+                safe_mode: None,
             }),
             ApplierRequest::Apply { sources, digest, confirm_within, by } => {
                 if let Some(reason) = self.fail_next.take() {
@@ -311,6 +314,8 @@ impl FakeBox {
                 ApplierResponse::Done
             }
             ApplierRequest::ProbeUpstreams { .. } => ApplierResponse::Done,
+            ApplierRequest::SafeMode { .. } => refused("not in this story"),
+            ApplierRequest::Ports => ApplierResponse::Ports { ports: self.ports.clone() },
         }
     }
 }
