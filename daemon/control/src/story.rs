@@ -56,7 +56,12 @@ impl Story {
         let forwarder = Arc::new(Mutex::new(FakeForwarder::default()));
         listen(&socket, box_.clone(), |box_, request| (!box_.dead).then(|| box_.handle(request)));
         listen(&folder.path().join("forwarder.sock"), forwarder.clone(), FakeForwarder::handle);
-        let settings = Settings { run_dir: folder.path().to_owned(), state_dir: folder.path().to_owned(), policy_dir: None };
+        let settings = Settings {
+            run_dir: folder.path().to_owned(),
+            state_dir: folder.path().to_owned(),
+            policy_dir: None,
+            seed: folder.path().join("portcullis-seed.yaml"),
+        };
         let (mut site, opened) = Site::open(settings, socket).unwrap();
         opened.unwrap();
         let hands = clock.clone();

@@ -5,6 +5,7 @@
 
 pub mod forwarder;
 pub mod proxy;
+pub mod rescue;
 
 use std::collections::BTreeMap;
 
