@@ -6,6 +6,7 @@
 pub mod forwarder;
 pub mod proxy;
 pub mod rescue;
+pub mod updater;
 
 use std::collections::BTreeMap;
 
