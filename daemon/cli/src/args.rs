@@ -118,6 +118,8 @@ pub enum Command {
     /// All mappings as one table
     #[command(subcommand)]
     Mappings(Mappings),
+    /// A menu for people in trouble: plain text for a serial line or ssh; works when other parts of the box do not
+    Console,
     /// Prints the policy text that the box runs, or a kept generation's
     Sources {
         generation: Option<u64>,
