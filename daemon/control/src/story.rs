@@ -278,7 +278,11 @@ impl FakeBox {
                 ApplierResponse::OnTrial { generation, deadline, phases: BTreeMap::new() }
             }
             ApplierRequest::Confirm { generation, by } => match &self.trial {
-                Some(trial) if trial.generation == generation && trial.by == by.name && by.connected_at > Some(trial.installed_at) => {
+                Some(trial)
+                    if trial.generation == generation
+                        && trial.by == by.name
+                        && by.connected_at.is_none_or(|at| at > trial.installed_at) =>
+                {
                     self.generations.get_mut(&generation).unwrap().1.confirmed = true;
                     self.trial = None;
                     ApplierResponse::Confirmed { generation }

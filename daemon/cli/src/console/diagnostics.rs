@@ -63,15 +63,21 @@ fn gather(peers: &Peers) -> String {
     let mut text = String::new();
     let mut part = |title: &str, body: String| text.push_str(&format!("==== {title}\n{}\n\n", body.trim_end()));
     part("status", Overview::take(peers).full().join("\n"));
-    part("generations", match peers.status() {
-        Ok(status) => status.kept.iter().map(|kept| format!("{kept:?}\n")).collect(),
-        Err(why) => why,
-    });
-    part("the kernel's rules", match peers.glance(&ApplierRequest::KernelRuleset) {
-        Ok(ApplierResponse::KernelRuleset { text }) => text,
-        Ok(other) => unexpected("applier", &other),
-        Err(why) => why,
-    });
+    part(
+        "generations",
+        match peers.status() {
+            Ok(status) => status.kept.iter().map(|kept| format!("{kept:?}\n")).collect(),
+            Err(why) => why,
+        },
+    );
+    part(
+        "the kernel's rules",
+        match peers.glance(&ApplierRequest::KernelRuleset) {
+            Ok(ApplierResponse::KernelRuleset { text }) => text,
+            Ok(other) => unexpected("applier", &other),
+            Err(why) => why,
+        },
+    );
     for (title, program, arguments) in PROGRAMS {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         part(title, processes::output(program, &arguments).unwrap_or_else(|why| why));

@@ -2,17 +2,19 @@
 
 use policy::messages::{ApplierRequest, ApplierResponse};
 
+use super::Console;
 use super::overview::generation;
 use super::peers::{Said, console, unexpected};
 use super::terminal::{Answer, Gone};
-use super::Console;
 
 impl Console {
     pub fn confirm(&mut self) -> Result<(), Gone> {
         let done = self.peers.status().and_then(|status| {
             let trial = status.trial.ok_or("nothing is on trial, so there is nothing to confirm")?;
             match self.peers.change(&ApplierRequest::Confirm { generation: trial.generation, by: console() })? {
-                ApplierResponse::Confirmed { generation } => Ok(format!("Generation {generation} is confirmed and stays, also after a restart.")),
+                ApplierResponse::Confirmed { generation } => {
+                    Ok(format!("Generation {generation} is confirmed and stays, also after a restart."))
+                }
                 other => Err(unexpected("applier", &other)),
             }
         });

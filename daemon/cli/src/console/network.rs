@@ -39,7 +39,8 @@ impl Console {
             return self.terminal.say(&format!("\"{choice}\" is not one of these numbers. Nothing was changed."));
         };
         let zones: Vec<String> = overview.policy.iter().flat_map(|policy| policy.config().zones.keys().map(ToString::to_string)).collect();
-        let question = if zones.is_empty() { "Its zone (a name, such as lan):".to_owned() } else { format!("Its zone ({}):", zones.join(", ")) };
+        let question =
+            if zones.is_empty() { "Its zone (a name, such as lan):".to_owned() } else { format!("Its zone ({}):", zones.join(", ")) };
         let Answer::Text(zone) = self.terminal.ask(&question)? else { return self.terminal.say("Nothing was changed.") };
         let Answer::Text(address) = self.terminal.ask("Its address with prefix length (192.168.1.1/24), or dhcp:")? else {
             return self.terminal.say("Nothing was changed.");
@@ -48,7 +49,8 @@ impl Console {
             Answer::Text(gateway) => Some(gateway),
             Answer::Nothing => None,
         };
-        let addresses = if address == "dhcp" { vec![] } else { address.split([',', ' ']).filter(|part| !part.is_empty()).map(str::to_owned).collect() };
+        let addresses =
+            if address == "dhcp" { vec![] } else { address.split([',', ' ']).filter(|part| !part.is_empty()).map(str::to_owned).collect() };
         self.repair(&Wish { port: link.name.clone(), zone, addresses, gateway })
     }
 
@@ -103,7 +105,11 @@ fn interface(wish: &Wish) -> BTreeMap<&'static str, String> {
     } else {
         format!("addresses: [{}]", wish.addresses.iter().map(|address| quoted(address)).collect::<Vec<_>>().join(", "))
     };
-    BTreeMap::from([("kind", "Interface".into()), ("name", wish.port.clone()), ("spec", format!("{{ zone: {}, {how} }}", quoted(&wish.zone)))])
+    BTreeMap::from([
+        ("kind", "Interface".into()),
+        ("name", wish.port.clone()),
+        ("spec", format!("{{ zone: {}, {how} }}", quoted(&wish.zone))),
+    ])
 }
 
 /// Replaces the default route of that family, whatever it was called.

@@ -71,9 +71,11 @@ impl Overview {
         let mut lines = self.gate();
         if let Ok(status) = &self.status {
             let findings = status.drift.iter().filter(|finding| !finding.repaired);
-            lines.extend(findings.flat_map(|finding| {
-                entry("Drift", &format!("{}: expected {}, found {}", finding.what, finding.expected, finding.found))
-            }));
+            lines.extend(
+                findings.flat_map(|finding| {
+                    entry("Drift", &format!("{}: expected {}, found {}", finding.what, finding.expected, finding.found))
+                }),
+            );
         }
         lines.push(String::new());
         lines.extend(self.wrong().iter().flat_map(|text| entry("WRONG", text)));

@@ -41,7 +41,9 @@ impl Console {
             },
             Err(why) => return self.tell(Err(why)),
         }
-        self.terminal.say("A new database has no users, no revisions and no audit log; the damaged one is kept beside it. The policy that runs stays.")?;
+        self.terminal.say(
+            "A new database has no users, no revisions and no audit log; the damaged one is kept beside it. The policy that runs stays.",
+        )?;
         if !self.terminal.is_sure("The box has to be set up again with a new code.")? {
             return self.terminal.say("Nothing was changed.");
         }

@@ -34,7 +34,8 @@ impl Console {
     }
 
     pub fn factory_reset(&mut self) -> Result<(), Gone> {
-        self.terminal.say("Everything that this box was told and has learned is forgotten: policy, users, keys, logs. It reboots as a new box.")?;
+        self.terminal
+            .say("Everything that this box was told and has learned is forgotten: policy, users, keys, logs. It reboots as a new box.")?;
         self.terminal.forget_what_was_typed();
         let Answer::Text(phrase) = self.terminal.ask(&format!("To do it, type: {FACTORY_RESET_PHRASE}\n>"))? else {
             return self.terminal.say("Nothing was changed.");

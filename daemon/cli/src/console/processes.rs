@@ -121,7 +121,13 @@ mod tests {
 
     #[test]
     fn a_process_that_is_down_says_why() {
-        let crashed = [("ActiveState", "activating"), ("SubState", "auto-restart"), ("Result", "signal"), ("ExecMainStatus", "9"), ("NRestarts", "3")];
+        let crashed = [
+            ("ActiveState", "activating"),
+            ("SubState", "auto-restart"),
+            ("Result", "signal"),
+            ("ExecMainStatus", "9"),
+            ("NRestarts", "3"),
+        ];
         let (well, state) = told(true, &crashed).unwrap();
         assert!(!well);
         assert_eq!(state, "is down and will be started again: it was ended by signal 9, started again 3 times");

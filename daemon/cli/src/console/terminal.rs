@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{
-    BaudRate, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, cfsetspeed, tcflush, tcgetattr, tcsetattr, FlushArg,
+    BaudRate, FlushArg, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, cfsetspeed, tcflush, tcgetattr, tcsetattr,
 };
 
 use super::plain::{COLUMNS, ascii, wrap};

@@ -95,7 +95,8 @@ fn whoever_is_not_on_the_list_gets_no_answer() {
         here.shutdown(std::net::Shutdown::Write).unwrap();
         serve(&story.site, Ok(()), there, &allowed).unwrap();
         let mut answer = Vec::new();
-        here.read_to_end(&mut answer).unwrap();
+        // Whoever is not answered finds the connection closed, with the question unread.
+        let _ = here.read_to_end(&mut answer);
         assert_eq!(!answer.is_empty(), answered);
     }
 }
