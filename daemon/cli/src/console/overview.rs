@@ -44,14 +44,14 @@ impl Overview {
         })
     }
 
-    /// At most 14 lines, so that the menu fits below.
+    /// At most 12 lines, so that the menu fits below.
     pub fn short(&self) -> Vec<String> {
         let mut lines = self.gate();
         lines.truncate(4);
         let mut wrong = self.wrong();
-        let more = wrong.len().saturating_sub(3);
-        wrong.truncate(3);
-        if more > 0 {
+        if wrong.len() > 3 {
+            let more = wrong.len() - 2;
+            wrong.truncate(2);
             wrong.push(format!("and {more} more: choose 1"));
         }
         if wrong.is_empty() {
@@ -107,7 +107,7 @@ impl Overview {
         };
         let mut lines = match (&status.running, &status.safe_mode) {
             (Some(running), _) => entry("Policy", &generation(running, status.now)),
-            (None, Some(by)) => entry("Policy", &format!("SAFE MODE by {by}: nothing is forwarded, management alone; leave with 8")),
+            (None, Some(by)) => entry("Policy", &format!("SAFE MODE by {by}: nothing is forwarded; leave it with 8")),
             (None, None) => entry("Policy", "LOCKED DOWN: nothing passes"),
         };
         if let Some(trial) = &status.trial {
@@ -130,9 +130,6 @@ impl Overview {
     pub fn wrong(&self) -> Vec<String> {
         let mut wrong: Vec<String> = vec![];
         wrong.extend(self.status.as_ref().err().cloned());
-        let down = |process: &&Process| !process.well;
-        wrong.extend(self.processes.iter().flatten().filter(down).map(|process| format!("{} {}", process.name, process.state)));
-        wrong.extend(self.processes.as_ref().err().cloned());
         match &self.users {
             Ok(users) => wrong.extend(users.damaged.iter().map(|why| format!("the database cannot be used: {why}"))),
             Err(why) => wrong.push(format!("users cannot be asked for: {why}")),
@@ -144,6 +141,9 @@ impl Overview {
                 wrong.push(format!("the kernel differs from the policy in {left} places"));
             }
         }
+        let down = |process: &&Process| !process.well;
+        wrong.extend(self.processes.iter().flatten().filter(down).map(|process| format!("{} {}", process.name, process.state)));
+        wrong.extend(self.processes.as_ref().err().cloned());
         if let Ok(users) = &self.users
             && users.seed.len() > 1
             && users.setup_code.is_some()
@@ -157,7 +157,7 @@ impl Overview {
     fn set_up(&self) -> Vec<String> {
         let Ok(RescueStatus { setup_code: Some(code), .. }) = &self.users else { return vec![] };
         let mut lines = entry("SET UP", &format!("open {} and type the code {code}", self.addresses().join(" or ")));
-        lines.truncate(3);
+        lines.truncate(2);
         lines
     }
 

@@ -110,7 +110,7 @@ fn words(trouble: &Trouble) -> String {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!("the {who} is down"),
             ErrorKind::TimedOut | ErrorKind::WouldBlock => format!("the {who} hangs: it does not answer in time"),
             ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                format!("the {who} closed the connection: it ended meanwhile, or this user may not speak to it")
+                format!("the {who} ended the connection, or refuses this user")
             }
             ErrorKind::PermissionDenied => format!("this user may not speak to the {who}"),
             _ => format!("the {who} cannot be reached: {error}"),

@@ -10,7 +10,7 @@ impl Console {
         match self.peers.users() {
             Ok(users) => {
                 if let Some(why) = users.damaged {
-                    return self.tell(Err(format!("the database cannot be used: {why}. Choose 14 to begin a new one.")));
+                    return self.tell(Err(format!("the database cannot be used: {why}\nChoose 14 to begin a new one.")));
                 }
                 if users.admins.is_empty() {
                     return self.tell(Err("there is no admin yet; set the box up with the code that status shows".to_owned()));

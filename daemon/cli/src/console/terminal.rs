@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{
-    BaudRate, FlushArg, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, cfsetspeed, tcflush, tcgetattr, tcsetattr,
+    BaudRate, FlushArg, InputFlags, LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfsetspeed, tcflush, tcgetattr,
+    tcsetattr,
 };
 
 use super::plain::{COLUMNS, ascii, wrap};
@@ -77,7 +78,7 @@ impl Terminal {
         }
         self.shown += 1;
         self.put(text.trim_end())?;
-        self.put("\r\n")
+        self.put("\n")
     }
 
     fn put(&mut self, text: &str) -> Result<(), Gone> {
@@ -105,7 +106,7 @@ impl Terminal {
         self.echo(false);
         let read = self.read();
         self.echo(true);
-        self.put("\r\n")?;
+        self.put("\n")?;
         Ok(match read? {
             Some(bytes) => match typed(&bytes) {
                 text if text.is_empty() || text.chars().any(char::is_control) => Answer::Nothing,
@@ -117,12 +118,13 @@ impl Terminal {
 
     /// Only `yes` is a yes.
     pub fn is_sure(&mut self, question: &str) -> Result<bool, Gone> {
-        Ok(self.ask(&format!("{question} Type yes to do it:"))? == Answer::Text("yes".to_owned()))
+        self.say(question)?;
+        Ok(self.ask("Type yes to do it:")? == Answer::Text("yes".to_owned()))
     }
 
     /// Lets what was said be read.
     pub fn pause(&mut self) -> Result<(), Gone> {
-        self.put("\r\nEnter goes back to the menu. ")?;
+        self.put("\nEnter goes back to the menu. ")?;
         self.read().map(drop)
     }
 
@@ -135,12 +137,12 @@ impl Terminal {
             while let Some(byte) = (!self.ahead.is_empty()).then(|| self.ahead.remove(0)) {
                 match byte {
                     b'\n' | b'\r' if too_long => {
-                        self.put("That is too long to be an answer.\r\n")?;
+                        self.put("That is too long to be an answer.\n")?;
                         return Ok(None);
                     }
                     b'\n' | b'\r' => return Ok(Some(line)),
                     CTRL_C => {
-                        self.put("\r\n")?;
+                        self.put("\n")?;
                         return Ok(None);
                     }
                     _ if line.len() >= MOST => too_long = true,
@@ -153,7 +155,7 @@ impl Terminal {
                 Ok(0) if self.is_there() => {
                     // A broken line that says so without end must not take the processor.
                     std::thread::sleep(Duration::from_millis(200));
-                    self.put("\r\n")?;
+                    self.put("\n")?;
                     return Ok(None);
                 }
                 Ok(0) => return Err(Gone),
@@ -173,6 +175,8 @@ impl Terminal {
             && let Ok(mut settings) = tcgetattr(io::stdin())
         {
             settings.local_flags.set(LocalFlags::ECHO, on);
+            // A password may hold any letter; what is echoed is ASCII.
+            settings.input_flags.set(InputFlags::ISTRIP, on);
             let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &settings);
         }
     }
@@ -195,7 +199,8 @@ impl Drop for Terminal {
 fn quieten(settings: &mut Termios) {
     settings.local_flags.insert(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ECHOE | LocalFlags::ECHOK | LocalFlags::ECHOCTL);
     settings.local_flags.remove(LocalFlags::ISIG | LocalFlags::IEXTEN);
-    settings.input_flags.insert(InputFlags::ICRNL | InputFlags::IGNBRK | InputFlags::IGNPAR);
+    settings.input_flags.insert(InputFlags::ICRNL | InputFlags::IGNBRK | InputFlags::IGNPAR | InputFlags::ISTRIP);
+    settings.output_flags.insert(OutputFlags::OPOST | OutputFlags::ONLCR);
     settings.input_flags.remove(InputFlags::IXON | InputFlags::IXOFF | InputFlags::IXANY | InputFlags::INLCR | InputFlags::IGNCR);
     // Ends a line, so that Ctrl-C is heard at once.
     settings.control_chars[SpecialCharacterIndices::VEOL as usize] = CTRL_C;
