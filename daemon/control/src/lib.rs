@@ -49,6 +49,7 @@ pub mod seed;
 pub mod session;
 pub mod setup;
 pub mod site;
+pub mod stick;
 #[cfg(test)]
 pub mod story;
 pub mod throttle;

@@ -67,7 +67,7 @@ fn run(flags: Flags) -> Result<Signal, Box<dyn std::error::Error>> {
     thread::Builder::new().name("poll".to_owned()).spawn(move || poll(&poller))?;
     let watcher = site.clone();
     let seeded = site.clone();
-    thread::Builder::new().name("seed".to_owned()).spawn(move || seed::use_if_new(&seeded))?;
+    thread::Builder::new().name("seed".to_owned()).spawn(move || seed::watch(&seeded))?;
     thread::Builder::new().name("watch".to_owned()).spawn(move || hot_reload::watch(&watcher))?;
     thread::Builder::new().name("serve".to_owned()).spawn(move || {
         server.wait();

@@ -1,6 +1,6 @@
 //! A seed file from a stick: what it says is done once, whole or not at all, and told on the console and in the audit log.
 //!
-//! `portcullis-seed.service` finds the stick and puts the file where we may read it; here it is judged and used.
+//! The updater reads sticks and hands the file over; here it is judged and used.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -16,27 +16,53 @@ use crate::revision::FoundIn;
 use crate::role::Role;
 use crate::site::{Settings, Site};
 use crate::trouble::Trouble;
-use crate::{password, setup, trial, user};
+use crate::{password, setup, stick, trial, user};
 
 /// The name under which a seed applies and is written down.
 const NAME: &str = "seed";
 const MAX_BYTES: u64 = 4 << 20;
 /// For an applier that is still starting.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at the sticks.
+const PAUSE: Duration = Duration::from_secs(5);
 /// For one that cannot be asked a second after it was: it reads back, and a port may take its time.
 const CONFIRM_WITHIN: u32 = 120;
 
-/// Uses the seed if there is one and this box was neither seeded nor set up.
-pub fn use_if_new(site: &Site) {
-    if done_file(&site.settings).exists() || !user::any(site).is_ok_and(|any| !any) {
-        return;
+/// Looks for a seed, on sticks too, until this box was seeded or set up. One that was refused may be mended and plugged in again.
+pub fn watch(site: &Site) {
+    let mut last = None;
+    while is_new(site) && !site.ticks.stopped() {
+        match find(site) {
+            Err(error) if last.as_ref() != Some(&error) => {
+                tell(site, "seed.refused", vec![format!("{FILE} cannot be read: {error}")]);
+                last = Some(error);
+            }
+            Ok(Some(text)) if last.as_ref() != Some(&text) => {
+                use_it(site, &text);
+                last = Some(text);
+            }
+            _ => {}
+        }
+        thread::sleep(PAUSE);
     }
-    let text = match read(&site.settings) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-        Err(error) => return tell(site, "seed.refused", vec![format!("{FILE} cannot be read: {error}")]),
-        Ok(text) => text,
+}
+
+fn is_new(site: &Site) -> bool {
+    !done_file(&site.settings).exists() && user::any(site).is_ok_and(|any| !any)
+}
+
+/// Where it was put, or in the root folder of a stick.
+fn find(site: &Site) -> Result<Option<String>, String> {
+    let file = match File::open(&site.settings.seed) {
+        Ok(file) => Some(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => stick::find(&site.settings.run_dir.join("updater.sock"), FILE)?,
+        Err(error) => return Err(error.to_string()),
     };
-    match sow(&text) {
+    file.map(read).transpose()
+}
+
+fn use_it(site: &Site, text: &str) {
+    match sow(text) {
         Err(problems) => {
             let found = problems.0.iter().map(ToString::to_string);
             tell(site, "seed.refused", std::iter::once(format!("{FILE} was not used, nothing was changed:")).chain(found).collect());
@@ -111,10 +137,10 @@ fn tell(site: &Site, action: &'static str, lines: Vec<String>) {
     }
 }
 
-fn read(settings: &Settings) -> io::Result<String> {
+fn read(file: File) -> Result<String, String> {
     let mut text = String::new();
-    let length = File::open(&settings.seed)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if length as u64 > MAX_BYTES { Err(io::Error::other(format!("it is longer than {} MiB", MAX_BYTES >> 20))) } else { Ok(text) }
+    let length = file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if length as u64 > MAX_BYTES { Err(format!("it is longer than {} MiB", MAX_BYTES >> 20)) } else { Ok(text) }
 }
 
 fn done_file(settings: &Settings) -> PathBuf {
@@ -136,7 +162,7 @@ mod tests {
         let story = Story::new();
         fs::write(&story.site.settings.seed, text).unwrap();
         setup::offer(&story.site).unwrap();
-        use_if_new(&story.site);
+        use_it(&story.site, &find(&story.site).unwrap().unwrap());
         story
     }
 
@@ -158,7 +184,7 @@ mod tests {
         assert!(audited(&story).contains(&"seed.used".to_owned()));
         assert_eq!(setup::offered(&story.site), None, "the code leads nowhere any more");
         story.site.change(&Actor::the_box("test"), |ledger| Ok(ledger.tx.execute("DELETE FROM users", [])?)).unwrap();
-        use_if_new(&story.site);
+        watch(&story.site);
         assert!(!user::any(&story.site).unwrap(), "a seed is used once");
     }
 

@@ -252,7 +252,7 @@ fn applier() -> Shapes {
         shape(
             "Status",
             object(
-                &["now", "running", "trial", "lastConfirmed", "lastEvent", "drift", "kept", "features"],
+                &["now", "running", "trial", "lastConfirmed", "lastEvent", "drift", "kept", "features", "safeMode"],
                 json!({
                     "now": integer(),
                     "running": optional(of("Generation")),
@@ -267,6 +267,7 @@ fn applier() -> Shapes {
                     "drift": of("Drift"),
                     "kept": list(of("Generation")),
                     "features": list(text()),
+                    "safeMode": optional(text()),
                 }),
             ),
         ),
