@@ -2,7 +2,7 @@
 
 import importlib
 
-AREAS = ("filter", "nat", "hygiene", "change", "lockout", "front", "schedule", "restore", "drift", "reload", "kill", "proxy", "matrix", "churn")
+AREAS = ("filter", "nat", "hygiene", "change", "lockout", "front", "schedule", "restore", "drift", "reload", "kill", "proxy", "matrix", "churn", "console")
 
 _stories = []
 
