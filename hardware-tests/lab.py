@@ -257,6 +257,17 @@ class Lab:
         with open(os.path.join(self.run_dir, "setup-code")) as file:
             return file.read().strip()
 
+    def log_marks(self):
+        """How far everybody's log has come."""
+        return {process.name: len(process.log()) for process in self.processes.values()}
+
+    def logs_since(self, marks):
+        told = []
+        for process in self.processes.values():
+            if new := process.log()[marks[process.name]:].strip():
+                told.append(f"{process.name} wrote:\n    " + "\n    ".join(new.splitlines()[-12:]))
+        return "\n".join(told)
+
     def seconds(self, promised):
         """How long something may take that is promised of an optimised build; one for debugging is several times as slow."""
         return promised if self.binaries.endswith("release") else 3 * promised

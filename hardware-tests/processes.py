@@ -101,6 +101,12 @@ class Process:
                 self.child.kill()
                 self.child.wait()
 
+    def kill_and_wait(self):
+        """`kill -9`, and until its supervisor has it ready again."""
+        self.ready.clear()
+        self.send(signal.SIGKILL)
+        self.wait_ready()
+
     def resident(self):
         """KiB of memory that is this process's alone or shared with nobody else here: Rss, as an administrator sees it."""
         with open(f"/proc/{self.pid}/status") as status:

@@ -8,25 +8,30 @@ import time
 import traceback
 
 from lab import Lab
+from qemulab import QemuLab
 from stage import Stage
 from stories import all_stories
+
+
+TARGETS = {"lab": Lab, "qemu": QemuLab}
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME", help="an area (filter) or a story (filter.permitted); all without one")
+    options.add_argument("--target", choices=("lab", "qemu"), default="lab", help="to whom: the box's processes in a namespace, or the image in QEMU")
     options.add_argument("--prefix", default=f"pt{os.getpid()}", help="name of the lab; each run has its own otherwise")
     options.add_argument("--binaries", default="target/debug", help="where the box's programs are")
     options.add_argument("--list", action="store_true", help="only list the stories")
     options = options.parse_args()
 
-    stories = [(name, sentence, tell) for name, sentence, tell in all_stories() if wanted(name, options.names)]
+    stories = [(name, sentence, tell) for name, sentence, tell in all_stories(options.target) if wanted(name, options.names)]
     if options.list or not stories:
         print("\n".join(f"{name:32} {sentence}" for name, sentence, _ in stories) or "no such story")
         return 0 if stories else 2
 
     failed, again = [], []
-    with Lab(prefix=options.prefix, binaries=options.binaries) as lab:
+    with TARGETS[options.target](prefix=options.prefix, binaries=options.binaries) as lab:
         lab.boot()
         for name, sentence, tell in stories:
             if told(lab, name, sentence, tell):
@@ -48,7 +53,7 @@ def wanted(name, chosen):
 
 def told(lab, name, sentence, tell):
     begin = time.monotonic()
-    marks = {process.name: len(process.log()) for process in lab.processes.values()}
+    mark = lab.log_marks()
     try:
         stage = Stage(lab)
         stage.begin()
@@ -56,9 +61,7 @@ def told(lab, name, sentence, tell):
     except Exception:  # whatever it was: the story did not end well, and the next one shall be told
         print(f"not ok  {sentence}  [{name}]")
         print("    " + traceback.format_exc().replace("\n", "\n    "))
-        for process in lab.processes.values():
-            if new := process.log()[marks[process.name]:].strip():
-                print(f"    {process.name} wrote:\n        " + "\n        ".join(new.splitlines()[-12:]))
+        print("    " + lab.logs_since(mark).replace("\n", "\n    "), flush=True)
         return False
     print(f"ok  {sentence}  ({time.monotonic() - begin:.1f} s{'; ' + note if note else ''})", flush=True)
     return True

@@ -62,10 +62,7 @@ def _remove_protection(stage):
 def killed_on_trial(stage):
     stage.apply(stage.office(**{SSH: OPEN_SSH}), within=300)
     expect_true(probes.tcp(stage.lan1, INET4, 22, timeout=0.5) == probes.ANSWERED, "the change works while it is on trial")
-    applier = stage.processes["applier"]
-    applier.ready.clear()
-    os.kill(applier.pid, signal.SIGKILL)
-    applier.wait_ready()
+    stage.processes["applier"].kill_and_wait()
     expect(probes.tcp(stage.lan1, INET4, 22, timeout=0.5), probes.SILENT, "lan1 to tcp/22")
     expect(stage.status()["trial"], None, "trial")
     expect_true(stage.works(), "the confirmed policy runs")

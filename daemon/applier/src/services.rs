@@ -31,27 +31,28 @@ impl Services {
         Services { files, run }
     }
 
-    /// Writes what differs from the live files beside them and has it checked. Nothing is live yet.
+    /// Writes what differs from the live files beside them and has it checked. Nothing is live yet. One file that is refused keeps no
+    /// other from being staged: a restore goes on without it.
     pub fn stage(&self, files: &BTreeMap<String, File>) -> Result<(), String> {
-        for name in self.changed(files) {
-            let staged = self.staged(&name);
-            write(&staged, &files[&name]).map_err(|error| format!("could not stage {name}: {error}"))?;
-            self.check(&name, &staged)?;
-        }
-        Ok(())
+        all(self.changed(files).iter().map(|name| {
+            let staged = self.staged(name);
+            write(&staged, &files[name]).map_err(|error| format!("could not stage {name}: {error}"))?;
+            self.check(name, &staged)
+        }))
     }
 
     /// Puts what was staged in its place, has its services reload, and sees that they run.
     pub fn publish(&self, files: &BTreeMap<String, File>) -> Result<(), String> {
         let changed = self.changed(files);
-        for name in &changed {
+        let moved = all(changed.iter().map(|name| {
             let place = self.files.join(name);
             let moved = folder_of(&place).and_then(|()| fs::rename(self.staged(name), &place));
-            moved.map_err(|error| format!("could not put {name} in its place: {error}"))?;
-        }
-        self.withdraw(files)?;
+            moved.map_err(|error| format!("could not put {name} in its place: {error}"))
+        }));
+        let withdrawn = self.withdraw(files);
         let services: BTreeSet<&str> = changed.iter().filter_map(|name| Some(name.split_once('/')?.0)).collect();
-        services.into_iter().try_for_each(|service| self.reload(service))
+        let reloaded = all(services.into_iter().map(|service| self.reload(service)));
+        all([moved, withdrawn, reloaded])
     }
 
     /// A file that the policy no longer asks for takes its service along: units live and end with their files.
@@ -146,6 +147,12 @@ impl Services {
     }
 }
 
+/// Everything is tried, and everything that went wrong is told.
+fn all(results: impl IntoIterator<Item = Result<(), String>>) -> Result<(), String> {
+    let wrong: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+}
+
 fn ask_haproxy(socket: &Path, question: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -229,6 +236,20 @@ mod tests {
         assert_eq!(fs::read(&live).unwrap(), good["admin-front/haproxy.cfg"].text.as_bytes());
         assert_eq!(fs::metadata(&live).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::metadata(live.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn a_file_that_is_refused_keeps_no_other_from_going_live() {
+        let folder = tempfile::tempdir().unwrap();
+        let services = Services::new(folder.path().join("files"), folder.path().into());
+        let file = |text: &str| File { text: text.into(), mode: 0o644 };
+        let files = BTreeMap::from([
+            ("admin-front/haproxy.cfg".to_owned(), file("frontend x\n    bnid :1\n")),
+            ("dhcp/dhcpcd.conf".to_owned(), file("allowinterfaces wan0\n")),
+        ]);
+        assert!(services.stage(&files).unwrap_err().contains("bnid"));
+        services.publish(&files).ok();
+        assert!(folder.path().join("files/dhcp/dhcpcd.conf").exists());
     }
 
     /// A front that runs, and is killed with the test.
