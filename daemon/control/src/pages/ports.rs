@@ -28,6 +28,8 @@ struct Ports {
     zones: Vec<Choice>,
     problems: Vec<ShownProblem>,
     minutes: u32,
+    /// The box runs a policy that somebody wrote.
+    closed: bool,
 }
 
 /// One port: what the kernel sees, and what it is for.
@@ -47,9 +49,6 @@ const TRIAL: u32 = 300;
 const NO_ZONE: &str = "none";
 
 fn show(visit: &Visit) -> Result<Response, Trouble> {
-    if !is_guessed(&visit.site.applier.seen()) {
-        return Ok(Response::see_other("/").flash(flash::Tone::Info, "The box runs a policy of its own; its ports are set there."));
-    }
     draw(visit, None, Vec::new())
 }
 
@@ -142,6 +141,7 @@ fn draw(visit: &Visit, form: Option<&Fields>, problems: Vec<ShownProblem>) -> Re
         zones: zones.into_iter().chain([Choice::new(NO_ZONE, "not used")]).collect(),
         problems,
         minutes: TRIAL / 60,
+        closed: !is_guessed(&seen),
     };
     Page::new(visit, "Ports").status(status).draw("ports.html", &view)
 }
@@ -226,7 +226,8 @@ mod tests {
         let (story, secret) = box_with_ports();
         story.box_.lock().unwrap().install(crate::story::policy("own"), "ada");
         story.poll();
-        assert_eq!(story.send(&story.with_cookie(Method::Get, "/setup/ports", &secret)).status, 303);
+        let page = html(&story.send(&story.with_cookie(Method::Get, "/setup/ports", &secret)));
+        assert!(page.contains("policy of its own") && !page.contains("Apply on trial"), "{page}");
         assert_eq!(story.send(&story.form("/setup/ports", &secret, FORM)).status, 409);
     }
 }
