@@ -27,7 +27,7 @@ from units import Unit
 from upstreams import Upstreams
 
 LOCKS = "/run/lock"
-USERS = ("portcullis-applier", "portcullis-control", "portcullis-forwarder", "portcullis-observer", "portcullis-front")
+USERS = ("portcullis-applier", "portcullis-console", "portcullis-control", "portcullis-forwarder", "portcullis-observer", "portcullis-front")
 
 # Port of the box, its fixed hardware address, the machine at the other end, that machine's addresses there.
 PORTS = {
@@ -198,7 +198,7 @@ class Lab:
 
     def _define_processes(self):
         own = {name: [os.path.join(self.binaries, f"portcullis-{name}")] for name in ("applier", "control", "forwarder", "observer")}
-        self._add("applier", own["applier"] + ["--allow-user", "portcullis-control", "--forwarder-user", "portcullis-forwarder"])
+        self._add("applier", own["applier"] + ["--allow-user", "portcullis-control", "--allow-user", "portcullis-console", "--forwarder-user", "portcullis-forwarder"])
         self._add("control", own["control"])
         self._add("front", front.argv(self), unit="admin-front", notify=False, condition=lambda: front.can_start(self))
         self._add("forwarder", own["forwarder"] + ["--applier-user", "portcullis-applier", "--allow-user", "portcullis-control"])

@@ -2,7 +2,7 @@
 
 import importlib
 
-AREAS = ("filter", "nat", "hygiene", "change", "lockout", "front", "schedule", "restore", "drift", "reload", "kill", "proxy", "matrix", "churn")
+AREAS = ("filter", "nat", "hygiene", "change", "lockout", "front", "schedule", "restore", "drift", "reload", "kill", "proxy", "matrix", "churn", "console")
 # What is told to the image in QEMU: what the image is for, and the foundation's stories as far as they ask nothing of the box that its console does
 # not give. An area, or single stories of one.
 IMAGE = ("image", "confined.enforced", "filter", "nat", "hygiene.scans_control", "hygiene.invalid", "hygiene.packet_too_big", "hygiene.spoofed", "change.goes_back",

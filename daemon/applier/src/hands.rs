@@ -10,11 +10,12 @@ use policy::{Digest, Plan, Problems, Sources, compile, load};
 use tracing::{error, info, warn};
 
 use crate::clock::now;
-use crate::gate::{Gate, Manner};
+use crate::gate::{Gate, Manner, told};
 use crate::judge::{Judge, Question as Case};
 use crate::lockdown;
 use crate::machine::{Effect, Input, Installed, Judged, Machine, Number, Question, Refusal, Verdict};
 use crate::mapped::{Mapped, to_prove};
+use crate::safe_mode;
 use crate::server::Server;
 use crate::store::{Folder, Store};
 
@@ -34,6 +35,9 @@ pub struct Hands {
     kept: Vec<Generation>,
     done: bool,
 }
+
+/// Generations count from 1.
+const SAFE_MODE: Number = 0;
 
 struct Candidate {
     sources: Sources,
@@ -107,6 +111,13 @@ impl Hands {
                 Some(Input::Recorded(self.store.record(number, back_to, &by).map_err(|error| error.to_string())))
             }
             Effect::Install(number) => Some(Input::Installed(self.install(number))),
+            Effect::InstallSafeMode(number) => Some(Input::Installed(self.install_safe_mode(number))),
+            Effect::KeepSafeMode(by) => {
+                if let Err(error) = self.store.keep_safe_mode(by.as_deref()) {
+                    error!(%error, "a restart will not find safe mode as it is now");
+                }
+                None
+            }
             Effect::Point { to, by } => {
                 let result = self.store.point(to, &by).map_err(|error| error.to_string());
                 self.kept = self.store.kept();
@@ -249,6 +260,33 @@ impl Hands {
         Ok(Installed { digest: compiled.digest.clone(), by: compiled.by.clone(), repair: compiled.repair, to_prove, phases, remarks })
     }
 
+    /// Whatever of it cannot be done, nothing is forwarded: then it is lockdown that stands.
+    fn install_safe_mode(&mut self, number: Option<Number>) -> Result<Installed, String> {
+        let plan = match number {
+            Some(number) => safe_mode::plan(&self.store.load(number)?.0)?,
+            None => lockdown::plan(),
+        };
+        let compiled = Compiled { digest: plan.digest(), plan, by: String::new(), repair: true, timezone: "UTC".into(), judging: None };
+        let compiled = Rc::new(compiled);
+        let before = self.standing();
+        self.compiled.insert(SAFE_MODE, compiled.clone());
+        self.stands = Some(SAFE_MODE);
+        let done = self.gate.install(&compiled.plan, before.as_deref().map(|before| &before.plan), Manner::Lenient, now())?;
+        self.mapped.stand(None, BTreeSet::new(), &mut self.gate);
+        let mut remarks = done.remarks;
+        if number.is_none() {
+            remarks.push("there is no confirmed policy, so nobody but the console reaches the box".into());
+        }
+        Ok(Installed {
+            digest: compiled.digest.clone(),
+            by: String::new(),
+            repair: true,
+            to_prove: BTreeSet::new(),
+            phases: done.phases,
+            remarks,
+        })
+    }
+
     /// From the disk: it was judged when it was stored, and is not proved again.
     fn recompile(&self, number: Number, remarks: &mut Vec<String>) -> Result<Compiled, String> {
         let (sources, meta) = self.store.load(number)?;
@@ -303,6 +341,7 @@ impl Hands {
                 ApplierResponse::Counters(self.gate.counters(plan, now())?)
             }
             Question::Proxy => ApplierResponse::Proxy(self.mapped.status(now())),
+            Question::Ports => ApplierResponse::Ports { ports: kernel::stats::ports().map_err(|error| told(&error))? },
             Question::KernelRuleset => ApplierResponse::KernelRuleset { text: self.gate.ruleset_text()? },
         })
     }

@@ -22,6 +22,7 @@ mod lockdown;
 mod machine;
 mod mapped;
 mod options;
+mod safe_mode;
 mod schedule;
 mod server;
 mod services;

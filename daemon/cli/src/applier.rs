@@ -1,10 +1,15 @@
 //! The applier's socket: one connection, one request, one answer.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, setsockopt, socket, sockopt::SendTimeout,
+};
+use nix::sys::time::TimeVal;
 use policy::messages::{ApplierRequest, ApplierResponse, BadMessage, Inbox, Principal, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,24 +37,50 @@ impl Applier {
     }
 }
 
+/// An apply compiles, installs and reads back; a minute is hundreds of times what it needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// `who` is for the words of trouble.
 pub fn exchange<Answer: DeserializeOwned>(who: &'static str, socket: &Path, request: &impl Serialize) -> Result<Answer, Trouble> {
+    exchange_within(who, socket, request, None, PATIENCE)
+}
+
+/// Ends in time whatever the other side does, or does not do. A descriptor goes along with the first byte.
+pub fn exchange_within<Answer: DeserializeOwned>(
+    who: &'static str,
+    socket: &Path,
+    request: &impl Serialize,
+    descriptor: Option<BorrowedFd>,
+    patience: Duration,
+) -> Result<Answer, Trouble> {
     let unreachable = |error| Trouble::Unreachable(who, socket.to_owned(), error);
     let request = encode(request).map_err(|error| Trouble::Usage(error.to_string()))?;
-    let mut stream = connect(socket).map_err(unreachable)?;
-    stream.write_all(&request).map_err(unreachable)?;
-    receive(&mut stream).map_err(unreachable)?.map_err(|error| Trouble::Garbled(error.to_string()))
+    let until = Instant::now() + patience;
+    let mut stream = open(socket, patience.min(Duration::from_secs(10))).map_err(unreachable)?;
+    let begun = match descriptor {
+        Some(descriptor) => send_with(&stream, &request, descriptor).map_err(unreachable)?,
+        None => 0,
+    };
+    stream.write_all(&request[begun..]).map_err(unreachable)?;
+    receive(&mut stream, until).map_err(unreachable)?.map_err(|error| Trouble::Garbled(error.to_string()))
 }
 
-fn connect(socket: &Path) -> io::Result<UnixStream> {
-    let stream = UnixStream::connect(socket)?;
-    // An apply compiles, installs and reads back; a minute is hundreds of times what it needs.
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-    Ok(stream)
+/// std connects without a limit of time, and would wait for as long as a listener that hangs has a full queue.
+fn open(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let limit = TimeVal::new(patience.as_secs() as i64, i64::from(patience.subsec_micros()));
+    setsockopt(&fd, SendTimeout, &limit)?;
+    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(UnixStream::from(fd))
 }
 
-fn receive<Answer: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<Result<Answer, BadMessage>> {
+fn send_with(stream: &UnixStream, bytes: &[u8], descriptor: BorrowedFd) -> io::Result<usize> {
+    let fds = [descriptor.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    Ok(sendmsg::<()>(stream.as_fd().as_raw_fd(), &[IoSlice::new(bytes)], &rights, MsgFlags::MSG_NOSIGNAL, None)?)
+}
+
+fn receive<Answer: DeserializeOwned>(stream: &mut UnixStream, until: Instant) -> io::Result<Result<Answer, BadMessage>> {
     let mut inbox = Inbox::default();
     let mut piece = [0; 64 << 10];
     loop {
@@ -58,6 +89,11 @@ fn receive<Answer: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<Resu
             Ok(None) => {}
             Err(error) => return Ok(Err(error)),
         }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
         match stream.read(&mut piece)? {
             0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection without an answer; its log says why")),
             length => inbox.push(&piece[..length]),
@@ -69,7 +105,7 @@ fn receive<Answer: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<Resu
 pub fn myself() -> Principal {
     let sudo = std::env::var("SUDO_USER").ok().filter(|name| !name.is_empty());
     let login = || nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
-    let name = sudo.or_else(login).filter(|name| name != "root").unwrap_or_else(|| "console".to_owned());
+    let name = sudo.or_else(login).filter(|name| name != "root" && name != "portcullis-console").unwrap_or_else(|| "console".to_owned());
     // connected_at stays empty: for a local caller the new connection to the applier is the proof.
     Principal { name, address: None, connected_at: None }
 }

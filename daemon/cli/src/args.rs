@@ -121,6 +121,8 @@ pub enum Command {
     /// The two slots: what runs, what the last update came to, and another version
     #[command(subcommand)]
     Update(Update),
+    /// A menu for people in trouble: plain text for a serial line or ssh; works when other parts of the box do not
+    Console,
     /// Prints the policy text that the box runs, or a kept generation's
     Sources {
         generation: Option<u64>,

@@ -4,6 +4,7 @@
 //! check, plan, diff, explain, schema, new      files only: no root, no box, nothing is changed
 //! apply, confirm, rollback, status, counters,  one connection to the applier's socket each
 //! sources, secret
+//! console                                      a menu for people who are in trouble: asks every process, needs none
 //! proxy                                        the forwarder's socket, and for status the applier's
 //! mappings                                     like plan; an import that is applied goes the way of apply
 //! ```
@@ -15,6 +16,7 @@
 
 mod applier;
 mod args;
+mod console;
 mod forwarder;
 mod paint;
 mod sources;

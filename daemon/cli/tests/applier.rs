@@ -38,8 +38,17 @@ fn serve<Request: DeserializeOwned>(listener: &UnixListener, answer: &impl Seria
 }
 
 fn status(trial: Option<Trial>) -> ApplierResponse {
-    let nothing =
-        Status { now: 1_000, running: None, trial, last_confirmed: None, last_event: None, drift: vec![], kept: vec![], features: vec![] };
+    let nothing = Status {
+        now: 1_000,
+        running: None,
+        trial,
+        last_confirmed: None,
+        last_event: None,
+        drift: vec![],
+        kept: vec![],
+        features: vec![],
+        safe_mode: None,
+    };
     ApplierResponse::Status(nothing)
 }
 

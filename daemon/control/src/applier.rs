@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use policy::Sources;
 use policy::messages::proxy::ProxyStatus;
-use policy::messages::{ApplierRequest, ApplierResponse, Counters, Principal, Status};
+use policy::messages::{ApplierRequest, ApplierResponse, Counters, Port, Principal, Status};
 
 use crate::peer;
 use crate::traffic::Traffic;
@@ -142,6 +142,14 @@ impl Applier {
     pub fn confirm(&self, generation: u64, by: Principal) -> Result<u64, Trouble> {
         match self.ask(&ApplierRequest::Confirm { generation, by })? {
             ApplierResponse::Confirmed { generation } => Ok(generation),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The machine's network ports.
+    pub fn ports(&self) -> Result<Vec<Port>, Trouble> {
+        match self.ask_within(&ApplierRequest::Ports, Duration::from_secs(2))? {
+            ApplierResponse::Ports { ports } => Ok(ports),
             other => Err(unexpected(&other)),
         }
     }

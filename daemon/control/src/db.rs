@@ -4,6 +4,7 @@
 //! opened or used, every page says so and the log too; the box itself does not need it.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,13 @@ const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001-foundation.sql")]
 
 pub struct Db {
     path: PathBuf,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Opened>>,
+}
+
+/// The file that was opened, by its inode: the console may put it aside and begin another under the same name.
+struct Opened {
+    inode: u64,
+    connection: Connection,
 }
 
 /// The database of this version of the schema, in `folder`: `config.v1.db`.
@@ -70,15 +77,15 @@ pub enum DbError {
 
 impl Db {
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        let connection = open(path)?;
-        Ok(Db { path: path.to_owned(), connection: Mutex::new(Some(connection)) })
+        let opened = open(path)?;
+        Ok(Db { path: path.to_owned(), connection: Mutex::new(Some(opened)) })
     }
 
     /// Opens what can be opened; where nothing can, every use tries again and says what is wrong. After a copy that failed (see [`own_copy`])
     /// nothing is opened: an empty database in its place would lose everybody.
     pub fn open_or_try_later(path: &Path, copied: Result<(), DbError>) -> (Self, Result<(), DbError>) {
         match copied.and_then(|()| open(path)) {
-            Ok(connection) => (Db { path: path.to_owned(), connection: Mutex::new(Some(connection)) }, Ok(())),
+            Ok(opened) => (Db { path: path.to_owned(), connection: Mutex::new(Some(opened)) }, Ok(())),
             Err(error) => (Db { path: path.to_owned(), connection: Mutex::new(None) }, Err(error)),
         }
     }
@@ -99,16 +106,20 @@ impl Db {
         Ok(done)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn usable<'a>(&self, guard: &'a mut MutexGuard<'_, Option<Connection>>) -> Result<&'a mut Connection, Trouble> {
+    fn usable<'a>(&self, guard: &'a mut MutexGuard<'_, Option<Opened>>) -> Result<&'a mut Connection, Trouble> {
+        if guard.as_ref().is_some_and(|opened| inode(&self.path) != Some(opened.inode)) {
+            **guard = None;
+        }
         if guard.is_none() {
             let folder = self.path.parent().unwrap_or(Path::new("."));
-            own_copy(folder).1.and_then(|()| open(&self.path)).map(|connection| **guard = Some(connection)).map_err(unusable)?;
+            own_copy(folder).1.and_then(|()| open(&self.path)).map(|opened| **guard = Some(opened)).map_err(unusable)?;
         }
-        guard.as_mut().ok_or_else(|| Trouble::Internal("config.db is not open".to_owned()))
+        let opened = guard.as_mut().ok_or_else(|| Trouble::Internal("config.db is not open".to_owned()))?;
+        Ok(&mut opened.connection)
     }
 }
 
@@ -123,14 +134,18 @@ fn unusable(error: DbError) -> Trouble {
     }
 }
 
-fn open(path: &Path) -> Result<Connection, DbError> {
+fn inode(path: &Path) -> Option<u64> {
+    Some(std::fs::metadata(path).ok()?.ino())
+}
+
+fn open(path: &Path) -> Result<Opened, DbError> {
     let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => DbError::Damaged { path: path.to_owned(), report: error.to_string() },
         _ => DbError::Open(path.to_owned(), error),
     };
     let mut connection = Connection::open(path).map_err(failed)?;
     prepare(&mut connection, path, failed)?;
-    Ok(connection)
+    Ok(Opened { inode: inode(path).unwrap_or_default(), connection })
 }
 
 fn prepare(connection: &mut Connection, path: &Path, failed: impl Fn(rusqlite::Error) -> DbError) -> Result<(), DbError> {
@@ -249,6 +264,20 @@ mod tests {
         fs::write(&path, whole).unwrap();
         let (db, _) = Db::open_or_try_later(&path, Ok(()));
         db.read(|_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn another_file_under_the_same_name_is_found_without_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.db");
+        let db = Db::open(&path).unwrap();
+        db.change(|t| Ok(t.execute("INSERT INTO setup_code VALUES (1, 'old', 0)", [])?)).unwrap();
+        for file in ["config.db", "config.db-wal", "config.db-shm"] {
+            fs::rename(folder.path().join(file), folder.path().join(format!("{file}.aside"))).unwrap();
+        }
+        drop(Db::open(&path).unwrap());
+        let rows: u32 = db.read(|c| Ok(c.query_row("SELECT count(*) FROM setup_code", [], |r| r.get(0))?)).unwrap();
+        assert_eq!(rows, 0, "the file that was put aside is still read");
     }
 
     #[test]

@@ -43,13 +43,16 @@ pub mod password;
 pub mod peer;
 pub mod pulse;
 pub mod render;
+pub mod rescue;
 pub mod revision;
 pub mod role;
 pub mod routes;
 pub mod secret;
+pub mod seed;
 pub mod session;
 pub mod setup;
 pub mod site;
+pub mod stick;
 #[cfg(test)]
 pub mod story;
 pub mod throttle;

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use control::flags::{Flags, Parsed};
 use control::http::server::Server;
-use control::{Site, blocked, certificate, hot_reload, pulse, revision, routes, setup};
+use control::{Site, blocked, certificate, hot_reload, pulse, rescue, revision, routes, seed, setup};
 use nix::sys::signal::{SigSet, Signal};
 use tracing::{error, info};
 
@@ -28,6 +30,9 @@ fn main() -> ExitCode {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).init();
+    if flags.rescue {
+        return rescue(flags);
+    }
     match run(flags) {
         Ok(signal) => {
             info!(%signal, "stopped");
@@ -61,6 +66,8 @@ fn run(flags: Flags) -> Result<Signal, Box<dyn std::error::Error>> {
     let poller = site.clone();
     thread::Builder::new().name("poll".to_owned()).spawn(move || poll(&poller))?;
     let watcher = site.clone();
+    let seeded = site.clone();
+    thread::Builder::new().name("seed".to_owned()).spawn(move || seed::watch(&seeded))?;
     thread::Builder::new().name("watch".to_owned()).spawn(move || hot_reload::watch(&watcher))?;
     thread::Builder::new().name("serve".to_owned()).spawn(move || {
         server.wait();
@@ -77,6 +84,25 @@ fn run(flags: Flags) -> Result<Signal, Box<dyn std::error::Error>> {
     site.ticks.stop();
     let _ = std::fs::remove_file(&socket);
     Ok(signal)
+}
+
+/// One connection of the console, and then the end.
+fn rescue(flags: Flags) -> ExitCode {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let mut allowed = vec![0];
+    allowed.extend(nix::unistd::User::from_name(&flags.console_user).ok().flatten().map(|user| user.uid.as_raw()));
+    let answered = || -> Result<(), Box<dyn std::error::Error>> {
+        let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let (site, opened) = Site::open(flags.settings, flags.applier_socket)?;
+        Ok(rescue::serve(&site, opened, stream, &allowed)?)
+    };
+    match answered() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{}", with_sources(&*error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Asks the applier once a second, and tells everyone who waits.

@@ -110,6 +110,14 @@ fn verify(password: &str, stored: &str, memory: &mut Vec<Block>) -> bool {
 
 type Cost = (u32, u32, u32);
 
+/// Whether it is one of ours, or one that another program made with a cost that this box can bear.
+pub fn is_hash(text: &str) -> bool {
+    let bearable = |(memory, passes, lanes): Cost| {
+        memory <= 64 * 1024 && passes <= 10 && lanes <= 4 && Params::new(memory, passes, lanes, Some(32)).is_ok()
+    };
+    parse(text).is_some_and(|(cost, salt, hash)| bearable(cost) && (8..=64).contains(&salt.len()) && hash.len() == 32)
+}
+
 /// The stored parameters count, so that stronger ones can come later. None for what is not ours.
 fn parse(stored: &str) -> Option<(Cost, Vec<u8>, Vec<u8>)> {
     let ["", "argon2id", "v=19", parameters, salt, hash] = stored.split('$').collect::<Vec<_>>()[..] else { return None };

@@ -20,18 +20,42 @@ const ALPHABET: &[u8; 32] = b"ABCDEFGHJKMNPQRSTVWXYZ0123456789";
 
 /// At every start while there is no user: a new code, shown on the console and kept in a file that only root and control can read.
 pub fn offer(site: &Site) -> Result<(), Trouble> {
-    let file = code_file(&site.settings);
     if user::any(site)? {
-        let _ = fs::remove_file(file);
+        close(site);
         return Ok(());
     }
-    let code = new_code();
+    // A code that came with a seed file stays the same over restarts.
+    let code = fs::read_to_string(seeded_file(&site.settings)).map_or_else(|_| new_code(), |code| code.trim().to_owned());
+    put(site, &code)
+}
+
+/// From now on this is the code.
+pub fn offer_this(site: &Site, code: &str) -> Result<(), Trouble> {
+    let file = seeded_file(&site.settings);
+    write_privately(&file, code).map_err(|error| Trouble::Internal(format!("{} cannot be written: {error}", file.display())))?;
+    put(site, code)
+}
+
+/// The code that is on offer, for whoever sits at the console.
+pub fn offered(site: &Site) -> Option<String> {
+    let code = fs::read_to_string(code_file(&site.settings)).ok()?;
+    is_open(site).unwrap_or(false).then(|| code.trim().to_owned())
+}
+
+/// No code leads anywhere any more.
+pub fn close(site: &Site) {
+    let _ = fs::remove_file(code_file(&site.settings));
+    let _ = fs::remove_file(seeded_file(&site.settings));
+}
+
+fn put(site: &Site, code: &str) -> Result<(), Trouble> {
     site.db.change(|tx| {
         let row = "INSERT INTO setup_code VALUES (1, ?1, ?2) ON CONFLICT (one) DO UPDATE SET hash = ?1, created_at = ?2";
-        Ok(tx.execute(row, params![secret::hash(&normal(&code)), site.now()])?)
+        Ok(tx.execute(row, params![secret::hash(&normal(code)), site.now()])?)
     })?;
     eprintln!("Portcullis set-up code: {code}");
-    write_privately(&file, &code).map_err(|error| Trouble::Internal(format!("{} cannot be written: {error}", file.display())))
+    let file = code_file(&site.settings);
+    write_privately(&file, code).map_err(|error| Trouble::Internal(format!("{} cannot be written: {error}", file.display())))
 }
 
 /// Whether the set-up page is open.
@@ -63,7 +87,7 @@ pub fn redeem(site: &Site, client: &Client, code: &str, name: &str, password: &s
         user::insert(ledger, name, Role::Admin, &hash)
     })?;
     throttle::succeeded(site, "set-up", client)?;
-    let _ = fs::remove_file(code_file(&site.settings));
+    close(site);
     Ok(())
 }
 
@@ -89,6 +113,10 @@ fn normal(code: &str) -> String {
 
 fn code_file(settings: &Settings) -> PathBuf {
     settings.run_dir.join("setup-code")
+}
+
+fn seeded_file(settings: &Settings) -> PathBuf {
+    settings.state_dir.join("seed.setup-code")
 }
 
 fn write_privately(file: &PathBuf, code: &str) -> io::Result<()> {

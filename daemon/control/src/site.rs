@@ -46,6 +46,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Watched for changes; None watches nothing.
     pub policy_dir: Option<PathBuf>,
+    /// Where a seed file is, if there is one.
+    pub seed: PathBuf,
 }
 
 /// Milliseconds since the epoch. A field, so that tests can tell stories that take hours.

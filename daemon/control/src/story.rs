@@ -56,7 +56,12 @@ impl Story {
         let forwarder = Arc::new(Mutex::new(FakeForwarder::default()));
         listen(&socket, box_.clone(), |box_, request| (!box_.dead).then(|| box_.handle(request)));
         listen(&folder.path().join("forwarder.sock"), forwarder.clone(), FakeForwarder::handle);
-        let settings = Settings { run_dir: folder.path().to_owned(), state_dir: folder.path().to_owned(), policy_dir: None };
+        let settings = Settings {
+            run_dir: folder.path().to_owned(),
+            state_dir: folder.path().to_owned(),
+            policy_dir: None,
+            seed: folder.path().join("portcullis-seed.yaml"),
+        };
         let (mut site, opened) = Site::open(settings, socket).unwrap();
         opened.unwrap();
         let hands = clock.clone();
@@ -214,6 +219,7 @@ pub struct FakeBox {
     pub proxy: Option<ProxyStatus>,
     /// By name, as somebody set them.
     pub secrets: BTreeMap<String, String>,
+    pub ports: Vec<policy::messages::Port>,
 }
 
 impl FakeBox {
@@ -228,6 +234,7 @@ impl FakeBox {
             fail_next: None,
             proxy: None,
             secrets: BTreeMap::new(),
+            ports: Vec::new(),
         }
     }
 
@@ -275,6 +282,7 @@ impl FakeBox {
                 drift: Vec::new(),
                 kept: self.generations.values().map(|(_, generation)| generation.clone()).collect(),
                 features: Vec::new(),
+                safe_mode: None,
             }),
             ApplierRequest::Apply { sources, digest, confirm_within, by } => {
                 if let Some(reason) = self.fail_next.take() {
@@ -293,7 +301,11 @@ impl FakeBox {
                 ApplierResponse::OnTrial { generation, deadline, phases: BTreeMap::new() }
             }
             ApplierRequest::Confirm { generation, by } => match &self.trial {
-                Some(trial) if trial.generation == generation && trial.by == by.name && by.connected_at > Some(trial.installed_at) => {
+                Some(trial)
+                    if trial.generation == generation
+                        && trial.by == by.name
+                        && by.connected_at.is_none_or(|at| at > trial.installed_at) =>
+                {
                     self.generations.get_mut(&generation).unwrap().1.confirmed = true;
                     self.trial = None;
                     ApplierResponse::Confirmed { generation }
@@ -334,6 +346,8 @@ impl FakeBox {
                 ApplierResponse::Done
             }
             ApplierRequest::ProbeUpstreams { .. } => ApplierResponse::Done,
+            ApplierRequest::SafeMode { .. } => refused("not in this story"),
+            ApplierRequest::Ports => ApplierResponse::Ports { ports: self.ports.clone() },
         }
     }
 }

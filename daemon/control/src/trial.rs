@@ -103,6 +103,17 @@ pub fn confirm(site: &Site, actor: &Actor, generation: u64) -> Result<u64, Troub
     confirmed
 }
 
+/// Keeps what the box itself put on trial because somebody wanted it so beforehand.
+pub(crate) fn keep_own(site: &Site, actor: &Actor, generation: u64) -> Result<(), Trouble> {
+    let confirmed = site.applier.confirm(generation, actor.principal());
+    site.change(actor, |ledger| match &confirmed {
+        Ok(_) => ledger.note(Note::new("policy.confirm", format!("generation {generation}"), "confirmed by the box")),
+        Err(trouble) => ledger.note(Note::new("policy.confirm-refused", format!("generation {generation}"), trouble.to_string())),
+    })?;
+    refresh(site);
+    confirmed.map(drop)
+}
+
 /// What became of it when someone asked to go back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]

@@ -155,7 +155,9 @@ fn existing(ledger: &Ledger, name: &str) -> Result<User, Trouble> {
     find(ledger.tx, name)?.ok_or_else(|| Trouble::no_such("user", name))
 }
 
-fn replace_password(ledger: &Ledger, name: &str, hash: &str) -> Result<(), Trouble> {
+/// Signs out everywhere.
+pub(crate) fn replace_password(ledger: &Ledger, name: &str, hash: &str) -> Result<(), Trouble> {
+    existing(ledger, name)?;
     ledger.tx.execute("DELETE FROM sessions WHERE user = ?1", [name])?;
     let change = "UPDATE users SET password = ?2, password_changed_at = ?3, signed_out_at = ?3 WHERE name = ?1";
     ledger.tx.execute(change, params![name, hash, ledger.now])?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use policy::messages::LinkCounters;
+use policy::messages::{LinkCounters, Port};
 
 use crate::netlink::RouteTalk;
 use crate::{Error, sysctl};
@@ -24,4 +24,21 @@ pub struct Connections {
 pub fn connections() -> Connections {
     let figure = |name: &str| sysctl::read(name).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     Connections { count: figure("net/netfilter/nf_conntrack_count"), max: figure("net/netfilter/nf_conntrack_max") }
+}
+
+/// The machine's network ports: links that hardware stands behind, or that at least are Ethernet (`veth` in tests).
+pub fn ports() -> Result<Vec<Port>, Error> {
+    let ports = links()?.into_iter().filter_map(|(name, counters)| {
+        let tells = |what: &str| std::fs::read_to_string(format!("/sys/class/net/{name}/{what}")).ok().map(|text| text.trim().to_owned());
+        // ARPHRD_ETHER; tunnels and loopback have other numbers.
+        (tells("type")? == "1").then(|| Port {
+            mac: tells("address").unwrap_or_default(),
+            // Not to be read while the port is switched off.
+            carrier: tells("carrier").map(|carrier| carrier == "1"),
+            speed: tells("speed").and_then(|speed| speed.parse().ok()),
+            addresses: counters.addresses.clone(),
+            name: name.clone(),
+        })
+    });
+    Ok(ports.collect())
 }

@@ -18,6 +18,7 @@
 
 mod change;
 mod proving;
+mod safe_mode;
 mod shown;
 mod trial;
 mod watch;
@@ -51,6 +52,8 @@ pub struct Machine {
     settings: Settings,
     /// What a restart restores.
     confirmed: Option<Number>,
+    /// Who switched safe mode on, while it is on.
+    safe: Option<String>,
     stands: Stands,
     work: Work,
     next: Number,
@@ -67,6 +70,7 @@ pub struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stands {
     Lockdown,
+    SafeMode,
     Generation(Standing),
     /// Not even lockdown could be installed; tried again with every tick.
     Unknown,
@@ -86,9 +90,11 @@ enum Work {
     /// Before `Started`.
     Waking,
     Nothing,
-    /// The confirmed generation is being restored.
+    /// The confirmed generation is being restored, or safe mode.
     Restoring {
         note: Option<String>,
+        /// Who switched safe mode.
+        answer: Option<Caller>,
     },
     Judging(change::Asked),
     Saving(change::Candidate),
@@ -115,6 +121,7 @@ impl Machine {
         Machine {
             settings,
             confirmed: None,
+            safe: None,
             stands: Stands::Unknown,
             work: Work::Waking,
             next: 1,
@@ -156,7 +163,7 @@ impl Machine {
     pub fn standing(&self) -> Option<Number> {
         match &self.stands {
             Stands::Generation(standing) => Some(standing.number),
-            Stands::Lockdown | Stands::Unknown => None,
+            Stands::Lockdown | Stands::SafeMode | Stands::Unknown => None,
         }
     }
 
@@ -170,6 +177,7 @@ impl Machine {
         }
         self.confirmed = found.confirmed;
         self.next = found.next;
+        self.safe = found.safe_mode;
         self.recorded = found.trial.is_some();
         // A pointer that was written names the generation on trial when only the note was left to remove.
         let note = found.trial.filter(|trial| trial.number.is_none() || trial.number != found.confirmed).map(|trial| {
@@ -178,8 +186,8 @@ impl Machine {
         });
         let notes: Vec<String> = note.into_iter().chain(found.remarks).collect();
         let note = (!notes.is_empty()).then(|| notes.join("; "));
-        self.work = Work::Restoring { note };
-        vec![Effect::Guard, self.confirmed.map_or(Effect::LockDown, Effect::Install)]
+        self.work = Work::Restoring { note, answer: None };
+        vec![Effect::Guard, self.home()]
     }
 
     fn request(&mut self, caller: Caller, request: ApplierRequest, now: Now) -> Vec<Effect> {
@@ -192,6 +200,8 @@ impl Machine {
                 self.apply(change::Asked { caller, confirm_within: None, by }, Judged::Kept(number), None)
             }
             ApplierRequest::GoBack { generation: None, by } => self.end_trial(caller, &by),
+            ApplierRequest::SafeMode { by } => self.enter_safe_mode(caller, &by),
+            ApplierRequest::Ports => vec![Effect::Answer(caller, Question::Ports)],
             ApplierRequest::Confirm { generation, by } => self.confirm(caller, generation, by, now),
             ApplierRequest::CheckDrift => self.check_drift(caller, now),
             ApplierRequest::Status => vec![Effect::Answer(caller, Question::Status)],
@@ -212,18 +222,28 @@ impl Machine {
         match std::mem::replace(&mut self.work, Work::Nothing) {
             Work::Installing(candidate) => self.candidate_installed(candidate, result, now),
             Work::GoingBack(way) => self.back_installed(way, result, now),
-            Work::Restoring { note } => match (result, self.confirmed) {
+            Work::Restoring { note, answer } => match (result, self.confirmed) {
+                (Ok(installed), _) if self.safe.is_some() => {
+                    self.stand_safe(now);
+                    let texts = [Some("safe mode: nothing is forwarded".to_owned()), note].into_iter().flatten().chain(installed.remarks);
+                    self.settle_and_answer(texts.collect::<Vec<_>>().join("; "), Ok(()), answer, now)
+                }
                 (Ok(installed), Some(number)) => {
                     let remarks: Vec<String> = note.into_iter().chain(installed.remarks.iter().cloned()).collect();
                     let said = format!("generation {number} stands again");
                     self.stand(number, installed, now);
                     let text = remarks.iter().fold(said, |said, remark| format!("{said}; {remark}"));
-                    self.settle(text, now)
+                    self.settle_and_answer(text, Ok(()), answer, now)
                 }
                 (result, _) => {
                     let why = result.err().unwrap_or_default();
-                    let failed = format!("the confirmed generation could not be restored: {why}");
-                    self.work = Work::Restoring { note: Some(note.map_or(failed.clone(), |note| format!("{failed}; {note}"))) };
+                    let what = if self.safe.is_some() {
+                        "safe mode could not be installed"
+                    } else {
+                        "the confirmed generation could not be restored"
+                    };
+                    let failed = format!("{what}: {why}");
+                    self.work = Work::Restoring { note: Some(note.map_or(failed.clone(), |note| format!("{failed}; {note}"))), answer };
                     vec![Effect::LockDown]
                 }
             },
@@ -247,9 +267,11 @@ impl Machine {
                 };
                 self.unrecord(way, now)
             }
-            Work::Restoring { note } => {
+            Work::Restoring { note, answer } => {
+                let is_home = failed.is_none() && self.confirmed.is_none() && self.safe.is_none();
                 let because = failed.or(note).unwrap_or_else(|| "there is no confirmed policy".into());
-                self.settle(format!("the box is locked down: {because}"), now)
+                let text = format!("the box is locked down: {because}");
+                self.settle_and_answer(text.clone(), if is_home { Ok(()) } else { Err(text) }, answer, now)
             }
             other => {
                 self.work = other;
@@ -262,13 +284,13 @@ impl Machine {
         if matches!(self.work, Work::Nothing) && now.boot >= self.retry_at {
             match (&self.stands, self.confirmed) {
                 (Stands::Unknown, _) => {
-                    self.work = Work::Restoring { note: None };
+                    self.work = Work::Restoring { note: None, answer: None };
                     return vec![Effect::LockDown];
                 }
-                (Stands::Lockdown, Some(number)) => {
+                (Stands::Lockdown, confirmed) if confirmed.is_some() || self.safe.is_some() => {
                     self.retry_at = now.boot + RETRY;
-                    self.work = Work::Restoring { note: None };
-                    return vec![Effect::Install(number)];
+                    self.work = Work::Restoring { note: None, answer: None };
+                    return vec![self.home()];
                 }
                 _ if self.recorded => {
                     self.retry_at = now.boot + RETRY;
@@ -313,6 +335,24 @@ impl Machine {
         self.watch.put_off(now, self.settings.drift_every);
         self.stands =
             Stands::Generation(Standing { number, digest: installed.digest, by: installed.by, installed: now, repair: installed.repair });
+    }
+
+    fn stand_safe(&mut self, now: Now) {
+        self.watch.forget();
+        self.watch.put_off(now, self.settings.drift_every);
+        self.stands = Stands::SafeMode;
+    }
+
+    /// The same as `settle`, and tells whoever switched safe mode.
+    fn settle_and_answer(&mut self, text: String, result: Result<(), String>, answer: Option<Caller>, now: Now) -> Vec<Effect> {
+        let generation = self.standing().unwrap_or(0);
+        let response = match result {
+            Ok(()) => ApplierResponse::WentBack { generation },
+            Err(reason) => ApplierResponse::Failed { reason, generation },
+        };
+        let mut effects = self.settle(text, now);
+        effects.extend(answer.map(|caller| Effect::Reply(caller, response)));
+        effects
     }
 
     /// Nothing is under way any more.

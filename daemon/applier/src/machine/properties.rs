@@ -20,6 +20,7 @@ enum Deed {
     },
     GoBack,
     Earlier,
+    SafeMode,
     Pass(u64),
     Jump(i64),
     Drift,
@@ -41,6 +42,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         4 => (any::<bool>(), any::<bool>()).prop_map(|(old, stranger)| Deed::Confirm { old_connection: old && stranger, stranger: stranger && !old }),
         2 => Just(Deed::GoBack),
         1 => Just(Deed::Earlier),
+        1 => Just(Deed::SafeMode),
         3 => (0..90_u64).prop_map(Deed::Pass),
         1 => (-100_000..100_000_i64).prop_map(Deed::Jump),
         1 => Just(Deed::Drift),
@@ -68,13 +70,15 @@ proptest! {
         world.crash_after = None;
         world.pass(3700);
         world.check();
-        prop_assert_eq!(world.kernel(), world.disk.confirmed);
+        let home = world.disk.confirmed.filter(|_| world.disk.safe_mode.is_none());
+        prop_assert_eq!(world.kernel(), home);
+        prop_assert_eq!(world.machine.summary().contains("safe mode"), world.disk.safe_mode.is_some());
         prop_assert_eq!(world.disk.trial, None);
         prop_assert!(world.asked.is_empty(), "somebody was never answered");
         if !world.doubt {
             prop_assert_eq!(world.disk.confirmed, world.acknowledged);
         }
         world.restart();
-        prop_assert_eq!(world.kernel(), world.disk.confirmed);
+        prop_assert_eq!(world.kernel(), home);
     }
 }

@@ -15,7 +15,7 @@ impl Machine {
                 installed_at: standing.installed.wall,
                 confirmed: self.confirmed == Some(standing.number),
             }),
-            Stands::Lockdown | Stands::Unknown => None,
+            Stands::Lockdown | Stands::SafeMode | Stands::Unknown => None,
         };
         Status {
             now: now.wall,
@@ -29,12 +29,14 @@ impl Machine {
             drift: self.watch.findings.clone(),
             kept,
             features,
+            safe_mode: self.safe.clone(),
         }
     }
 
     /// One line for the service manager's status.
     pub fn summary(&self) -> String {
         let stands = match &self.stands {
+            Stands::SafeMode => "safe mode, nothing is forwarded".to_owned(),
             Stands::Lockdown => "locked down, nothing passes".to_owned(),
             Stands::Unknown => "NOT EVEN LOCKDOWN COULD BE INSTALLED".to_owned(),
             Stands::Generation(standing) => format!("generation {}", standing.number),
@@ -44,6 +46,15 @@ impl Machine {
             Work::Proving(proving) => format!("{stands}: {} new mappings are being probed", proving.mappings),
             Work::GoingBack(_) | Work::Unrecording(_) => format!("{stands}, going back"),
             _ => stands,
+        }
+    }
+
+    /// What stands, in words.
+    pub(super) fn place(&self) -> String {
+        match &self.stands {
+            Stands::Generation(standing) => format!("generation {}", standing.number),
+            Stands::SafeMode => "safe mode".to_owned(),
+            Stands::Lockdown | Stands::Unknown => "lockdown".to_owned(),
         }
     }
 }

@@ -296,3 +296,72 @@ fn what_was_confirmed_is_restored_without_a_probe() {
     assert_eq!(world.kernel(), Some(2));
     assert!(matches!(world.machine.work, Work::Nothing));
 }
+
+fn switch_safe_mode_on(world: &mut World) -> Option<ApplierResponse> {
+    world.request(ApplierRequest::SafeMode { by: principal("console", None) })
+}
+
+#[test]
+fn safe_mode_stands_over_restarts_until_somebody_ends_it() {
+    let mut world = confirmed_box();
+    assert_eq!(switch_safe_mode_on(&mut world), Some(ApplierResponse::WentBack { generation: 0 }));
+    assert_eq!(world.kernel(), None);
+    assert_eq!(world.machine.summary(), "safe mode, nothing is forwarded");
+    world.restart();
+    world.pass(100);
+    assert_eq!(world.machine.summary(), "safe mode, nothing is forwarded");
+    let back = world.request(ApplierRequest::GoBack { generation: None, by: principal("console", None) });
+    assert_eq!(back, Some(ApplierResponse::WentBack { generation: 1 }));
+    assert_eq!(world.kernel(), Some(1));
+    world.restart();
+    assert_eq!(world.kernel(), Some(1));
+}
+
+#[test]
+fn safe_mode_ends_a_trial() {
+    let mut world = confirmed_box();
+    world.apply("anna");
+    assert_eq!(switch_safe_mode_on(&mut world), Some(ApplierResponse::WentBack { generation: 0 }));
+    assert_eq!(world.machine.summary(), "safe mode, nothing is forwarded");
+    assert_eq!(world.disk.trial, None);
+}
+
+#[test]
+fn a_change_in_safe_mode_goes_back_to_it_and_ends_it_when_it_is_confirmed() {
+    let mut world = confirmed_box();
+    switch_safe_mode_on(&mut world);
+    world.apply("anna");
+    assert_eq!(world.kernel(), Some(2));
+    world.pass(60);
+    assert_eq!(world.machine.summary(), "safe mode, nothing is forwarded");
+    world.apply("anna");
+    world.pass(1);
+    world.confirm_new_connection("anna", 3);
+    assert_eq!(world.disk.safe_mode, None);
+    world.restart();
+    assert_eq!(world.kernel(), Some(3));
+}
+
+#[test]
+fn safe_mode_that_cannot_be_installed_is_lockdown_and_tried_again() {
+    let mut world = confirmed_box();
+    world.fail_next("install");
+    let said = switch_safe_mode_on(&mut world);
+    assert!(matches!(said, Some(ApplierResponse::Failed { reason, generation: 0 }) if reason.contains("safe mode could not be installed")));
+    assert!(world.machine.summary().contains("locked down"));
+    world.pass(6);
+    assert_eq!(world.machine.summary(), "safe mode, nothing is forwarded");
+}
+
+#[test]
+fn whoever_stands_at_the_box_keeps_anybodys_change() {
+    let mut world = confirmed_box();
+    world.apply("anna");
+    world.pass(1);
+    // Not over the network: there it is a name like any other.
+    let wall = world.now.wall;
+    let remote = world.request(ApplierRequest::Confirm { generation: 2, by: principal("console", Some(wall)) });
+    assert!(matches!(remote, Some(ApplierResponse::Refused { .. })));
+    let here = world.request(ApplierRequest::Confirm { generation: 2, by: principal("console", None) });
+    assert_eq!(here, Some(ApplierResponse::Confirmed { generation: 2 }));
+}

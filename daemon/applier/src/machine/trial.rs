@@ -42,6 +42,9 @@ impl Return {
 /// Nobody stands behind a change that came from a file; the first person who sees that it works may keep it.
 const NOBODY: &str = "hot-reload";
 
+/// Whoever stands at the box, or is root on it, reaches it whatever the policy says, and may keep anybody's change.
+const CONSOLE: &str = "console";
+
 impl Trial {
     /// Remaining time is what counts: the shown deadline follows a wall clock that was set.
     pub fn shown(&self, now: Now) -> messages::Trial {
@@ -57,7 +60,8 @@ impl Trial {
     /// Whether this request proves that its sender can still reach the box: the same person, over a connection that began after
     /// the change stood. Err says what is missing.
     fn may_be_kept_by(&self, caller: Caller, by: &Principal, now: Now) -> Result<(), String> {
-        if self.by.name != NOBODY && self.by.name != by.name {
+        let at_the_box = by.name == CONSOLE && by.connected_at.is_none();
+        if self.by.name != NOBODY && self.by.name != by.name && !at_the_box {
             return Err(format!("generation {} was applied by {}, and only they can confirm it", self.number, self.by.name));
         }
         let is_new = match by.connected_at {
@@ -99,9 +103,11 @@ impl Machine {
             (Work::Keeping { trial, caller, by }, Ok(())) => {
                 self.confirmed = Some(trial.number);
                 self.pointer_in_doubt = false;
+                let ended = self.safe.is_some().then(|| self.switch_safe_mode(None));
                 let mut effects = self.settle(format!("generation {} was confirmed by {}", trial.number, by.name), now);
                 effects.insert(0, Effect::Reply(caller, ApplierResponse::Confirmed { generation: trial.number }));
                 effects.insert(1, Effect::Prune);
+                effects.extend(ended);
                 effects
             }
             // It cannot be known what the disk will say after a power cut, so what was confirmed is written anew on the way back.
@@ -135,6 +141,7 @@ impl Machine {
         match &self.work {
             Work::Trial(_) | Work::Proving(_) => self.go_back(format!("taken back by {}", by.name), Some(caller), false),
             Work::GoingBack(_) | Work::Unrecording(_) => refuse(caller, "it is going back already"),
+            Work::Nothing if self.safe.is_some() => self.leave_safe_mode(caller, by),
             _ => refuse(caller, "nothing is on trial; name the generation that should stand instead"),
         }
     }
@@ -176,11 +183,15 @@ impl Machine {
 
     fn install_back(&mut self, way: Return) -> Vec<Effect> {
         self.work = Work::GoingBack(way);
-        vec![self.confirmed.map_or(Effect::LockDown, Effect::Install)]
+        vec![self.home()]
     }
 
     pub(super) fn back_installed(&mut self, mut way: Return, result: Result<Installed, String>, now: Now) -> Vec<Effect> {
         match (result, self.confirmed) {
+            (Ok(_), _) if self.safe.is_some() => {
+                self.stand_safe(now);
+                self.unrecord(way, now)
+            }
             (Ok(installed), Some(number)) => {
                 way.reason = installed.remarks.iter().fold(way.reason, |reason, remark| format!("{reason}; {remark}"));
                 self.stand(number, installed, now);
@@ -219,7 +230,7 @@ impl Machine {
     fn returned(&mut self, way: Return, now: Now) -> Vec<Effect> {
         self.work = Work::Nothing;
         let back_to = self.standing().unwrap_or(0);
-        let place = self.standing().map_or("lockdown".to_owned(), |number| format!("generation {number}"));
+        let place = self.place();
         let why = way.failure.as_ref().unwrap_or(&way.reason);
         let mut effects = vec![self.event(format!("generation {} went back to {place}: {why}", way.number), now)];
         if let Some(caller) = way.asked {

@@ -133,7 +133,7 @@ impl Machine {
     fn repairs(&self) -> bool {
         match &self.stands {
             Stands::Generation(standing) => standing.repair,
-            Stands::Lockdown => true,
+            Stands::Lockdown | Stands::SafeMode => true,
             Stands::Unknown => false,
         }
     }

@@ -64,6 +64,10 @@ pub enum Effect {
     Install(Number),
     /// Find out whether these mappings of what was just installed can be carried. Result, some seconds later: `Probed`.
     Probe(BTreeSet<Name>),
+    /// Install safe mode on this generation's addresses; without one it is lockdown. Result: `Installed`.
+    InstallSafeMode(Option<Number>),
+    /// Note whether safe mode is on, so that a restart finds it. A disk that fails is told, and keeps nobody from safe mode.
+    KeepSafeMode(Option<String>),
     /// Make this the generation that a restart restores, durably. Result: `Pointed`.
     Point {
         to: Option<Number>,
@@ -115,6 +119,7 @@ pub enum Question {
     Counters,
     KernelRuleset,
     Proxy,
+    Ports,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +128,8 @@ pub struct Found {
     pub trial: Option<Interrupted>,
     /// The next number that no generation ever had.
     pub next: Number,
+    /// Who had switched safe mode on.
+    pub safe_mode: Option<String>,
     /// What was found damaged, and what was done about it.
     pub remarks: Vec<String>,
 }

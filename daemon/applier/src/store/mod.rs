@@ -3,6 +3,7 @@
 //! ```text
 //! confirmed                   which generation a restart restores
 //! trial                       there while a change is on trial; written before anything is installed
+//! safe-mode                   there while safe mode is on
 //! generations/8/sources.json  the policy's text
 //! generations/8/meta.json     number, digest, author, SHA-256 of sources.json
 //! generations/8/confirmed     it was confirmed once: where to fall back to if the file above is lost
@@ -97,7 +98,8 @@ impl<D: Disk> Store<D> {
         }
         let known = self.numbers().into_iter().chain(confirmed).chain(on_trial).max().unwrap_or(0);
         self.sweep();
-        Ok(Found { confirmed, trial, next: known + 1, remarks })
+        let safe_mode = self.safe_mode();
+        Ok(Found { confirmed, trial, next: known + 1, safe_mode, remarks })
     }
 
     /// Stores a generation; it is whole under its number, or not there.
@@ -131,6 +133,15 @@ impl<D: Disk> Store<D> {
     pub fn unrecord(&mut self) -> Result<(), Error> {
         let removed = self.disk.remove("trial").or_else(absent_is_fine).and_then(|()| self.disk.sync_folder("."));
         removed.map_err(doing("remove the note of the trial"))
+    }
+
+    /// Notes who switched safe mode on, or that it is off.
+    pub fn keep_safe_mode(&mut self, by: Option<&str>) -> Result<(), Error> {
+        let kept = match by {
+            Some(by) => self.replace("safe-mode", &sealed::seal(&Mark { by: by.into() })),
+            None => self.disk.remove("safe-mode").or_else(absent_is_fine).and_then(|()| self.disk.sync_folder(".")),
+        };
+        kept.map_err(doing("note that safe mode is on or off"))
     }
 
     /// Makes this the generation that a restart restores. Returns only when a power cut can no longer undo it.
@@ -198,6 +209,12 @@ impl<D: Disk> Store<D> {
         Some(
             note.map_or(Interrupted { number: None, by: String::new() }, |note| Interrupted { number: Some(note.generation), by: note.by }),
         )
+    }
+
+    /// A note that is damaged was one that somebody wanted.
+    fn safe_mode(&self) -> Option<String> {
+        let bytes = self.disk.read("safe-mode").ok()?;
+        Some(sealed::open::<Mark>(&bytes).map_or_else(|| "somebody".into(), |mark| mark.by))
     }
 
     /// None: it cannot be read, or was never written.

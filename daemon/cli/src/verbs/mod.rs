@@ -41,6 +41,7 @@ pub fn run(args: Args) -> Result<(), Trouble> {
         Command::Confirm { generation, json } => trial::confirm(generation, json, &applier),
         Command::Rollback { generation, json } => trial::roll_back(generation, json, &applier),
         Command::Status { compare, json } => status::run(compare, json, &applier),
+        Command::Console => crate::console::run(&run_dir),
         Command::Counters { json } => counters::run(json, &applier),
         Command::Proxy(verb) => proxy::run(verb, &applier, &forwarder),
         Command::Secret(verb) => secret::run(verb, &applier),

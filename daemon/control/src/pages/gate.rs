@@ -35,6 +35,7 @@ pub fn badge(status: Option<&Status>) -> Badge {
     match status {
         None => Badge::new(Tone::Bad, "applier not reachable"),
         Some(Status { trial: Some(trial), .. }) => Badge::new(Tone::Warn, format!("generation {} on trial", trial.generation)),
+        Some(Status { safe_mode: Some(_), .. }) => Badge::new(Tone::Bad, "safe mode"),
         Some(Status { running: None, .. }) => Badge::new(Tone::Bad, "locked down"),
         Some(Status { running: Some(running), drift, .. }) if drift.iter().any(|finding| !finding.repaired) => {
             Badge::new(Tone::Warn, format!("generation {} drifted", running.number))
@@ -51,7 +52,7 @@ pub fn fingerprint(status: Option<&Status>) -> String {
             let running = status.running.as_ref().map(|running| running.number);
             let trial = status.trial.as_ref().map(|trial| trial.generation);
             let open = status.drift.iter().filter(|finding| !finding.repaired).count();
-            format!("{running:?}/{trial:?}/{open}")
+            format!("{running:?}/{trial:?}/{open}/{}", status.safe_mode.is_some())
         }
     }
 }

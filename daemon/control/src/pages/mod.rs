@@ -30,6 +30,7 @@ pub mod mapping_table;
 pub mod mappings;
 pub mod page;
 pub mod policies;
+pub mod ports;
 pub mod preview;
 pub mod resource;
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub use error::error_page;
 pub fn routes() -> impl Iterator<Item = Route> {
     [
         setup::ROUTES,
+        ports::ROUTES,
         login::ROUTES,
         account::ROUTES,
         theme::ROUTES,

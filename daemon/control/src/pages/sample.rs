@@ -47,6 +47,7 @@ pub fn status() -> Status {
         }],
         kept: vec![generation(10, true), generation(11, true), generation(12, true)],
         features: vec!["table-owner".to_owned(), "table-persist".to_owned()],
+        safe_mode: None,
     }
 }
 

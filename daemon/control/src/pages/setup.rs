@@ -32,8 +32,8 @@ fn redeem(visit: &Visit) -> Result<Response, Trouble> {
     let form = visit.request.form()?;
     match try_redeem(visit, &form) {
         Ok(secret) => {
-            let welcome = "The box is yours. Write a policy now: until one is confirmed, nothing is forwarded.";
-            Ok(Response::see_other("/").cookie(&session::cookie(&secret)).flash(flash::Tone::Ok, welcome))
+            let welcome = "The box is yours. Say what its ports are for.";
+            Ok(Response::see_other("/setup/ports").cookie(&session::cookie(&secret)).flash(flash::Tone::Ok, welcome))
         }
         Err(trouble) => draw(visit, &form, Some(trouble)),
     }

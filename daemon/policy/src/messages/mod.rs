@@ -6,6 +6,7 @@
 pub mod forwarder;
 pub mod observer;
 pub mod proxy;
+pub mod rescue;
 pub mod updater;
 
 use std::collections::BTreeMap;
@@ -125,6 +126,13 @@ pub enum ApplierRequest {
     ProbeUpstreams {
         upstreams: Vec<String>,
     },
+    /// Nothing is forwarded any more and only those who administer reach the box, over the addresses of the confirmed generation.
+    /// Stands over restarts, until `GoBack` without a generation brings the confirmed generation back, or another one is confirmed.
+    SafeMode {
+        by: Principal,
+    },
+    /// The machine's network ports.
+    Ports,
 }
 
 /// On whose behalf; for the record and for "the same principal".
@@ -171,6 +179,9 @@ pub enum ApplierResponse {
         findings: Vec<DriftFinding>,
     },
     Proxy(proxy::ProxyStatus),
+    Ports {
+        ports: Vec<Port>,
+    },
     /// Done, and there is nothing to tell.
     Done,
     /// Nothing was changed.
@@ -200,6 +211,23 @@ pub struct Status {
     pub kept: Vec<Generation>,
     /// Kernel features that were probed: `table-owner`, `table-persist`.
     pub features: Vec<String>,
+    /// Who switched safe mode on, while it is on.
+    #[serde(default)]
+    pub safe_mode: Option<String>,
+}
+
+/// A network port of the machine, as the kernel sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    pub name: String,
+    pub mac: String,
+    /// Whether a cable with something alive at its other end is plugged in; None while the port is switched off.
+    pub carrier: Option<bool>,
+    /// Mbit/s; None where the port does not tell.
+    pub speed: Option<u32>,
+    /// With prefix length, also those that DHCP brought.
+    pub addresses: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

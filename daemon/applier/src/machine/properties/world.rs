@@ -6,6 +6,7 @@ use super::*;
 pub struct Disk {
     pub confirmed: Option<Number>,
     pub trial: Option<Number>,
+    pub safe_mode: Option<String>,
     pub saved: Vec<Number>,
 }
 
@@ -13,6 +14,7 @@ pub struct Disk {
 enum Kernel {
     Empty,
     Lockdown,
+    SafeMode,
     Generation(Number),
 }
 
@@ -77,7 +79,7 @@ impl World {
     pub fn kernel(&self) -> Option<Number> {
         match self.kernel {
             Kernel::Generation(number) => Some(number),
-            Kernel::Lockdown => None,
+            Kernel::Lockdown | Kernel::SafeMode => None,
             Kernel::Empty => panic!("the kernel stands open"),
         }
     }
@@ -98,10 +100,11 @@ impl World {
                 assert!(self.proven.contains(&number), "on trial without proof");
             }
             Kernel::Generation(number) => {
+                assert_eq!(self.machine.safe, None, "a generation stands in safe mode");
                 assert_eq!(Some(number), self.machine.confirmed, "an unconfirmed generation stands");
                 assert_eq!(self.machine.standing(), Some(number));
             }
-            Kernel::Lockdown | Kernel::Empty => assert_eq!(self.machine.standing(), None),
+            Kernel::SafeMode | Kernel::Lockdown | Kernel::Empty => assert_eq!(self.machine.standing(), None),
         }
         if !self.doubt {
             assert_eq!(self.machine.confirmed, self.acknowledged, "what was acknowledged is not what is confirmed");
@@ -128,6 +131,7 @@ impl World {
                 assert!(self.acknowledged == before || !(*old_connection || *stranger), "confirmed by a stranger");
             }
             Deed::GoBack => drop(self.request(ApplierRequest::GoBack { generation: None, by: someone() })),
+            Deed::SafeMode => drop(self.request(ApplierRequest::SafeMode { by: someone() })),
             Deed::Earlier => drop(self.request(ApplierRequest::GoBack { generation: Some(1), by: someone() })),
             Deed::Pass(seconds) => self.pass(*seconds),
             Deed::Jump(by) => self.jump(*by),
@@ -225,6 +229,7 @@ impl World {
             confirmed: self.disk.confirmed,
             trial: self.disk.trial.map(|number| Interrupted { number: Some(number), by: "anna".into() }),
             next: self.disk.saved.iter().max().map_or(1, |last| last + 1),
+            safe_mode: self.disk.safe_mode.clone(),
             remarks: vec![],
         };
         self.input(Input::Started(found));
@@ -332,6 +337,24 @@ impl World {
                 }
                 self.drifted = false;
                 Some(Input::LockedDown(result))
+            }
+            Effect::InstallSafeMode(_) => {
+                let result = self.fails("install");
+                self.kernel = Kernel::SafeMode;
+                self.drifted = false;
+                let installed = Installed {
+                    to_prove: BTreeSet::new(),
+                    digest: Digest(String::new()),
+                    by: String::new(),
+                    repair: true,
+                    phases: BTreeMap::new(),
+                    remarks: vec![],
+                };
+                Some(Input::Installed(result.map(|()| installed)))
+            }
+            Effect::KeepSafeMode(by) => {
+                self.disk.safe_mode = by;
+                None
             }
             Effect::Guard => {
                 if self.kernel == Kernel::Empty {

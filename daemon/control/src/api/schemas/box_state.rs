@@ -24,7 +24,7 @@ pub fn applier() -> Shapes {
         shape(
             "Status",
             object(
-                &["now", "running", "trial", "lastConfirmed", "lastEvent", "drift", "kept", "features"],
+                &["now", "running", "trial", "lastConfirmed", "lastEvent", "drift", "kept", "features", "safeMode"],
                 json!({
                     "now": integer(),
                     "running": optional(of("Generation")),
@@ -39,6 +39,7 @@ pub fn applier() -> Shapes {
                     "drift": of("Drift"),
                     "kept": list(of("Generation")),
                     "features": list(text()),
+                    "safeMode": optional(text()),
                 }),
             ),
         ),
