@@ -105,9 +105,9 @@ def applier_hangs(stage):
 @story("a database full of garbage is named, put aside, and the box set up again at the console")
 def garbage(stage):
     api.administrator(stage.lab)
-    path = os.path.join(stage.lab.state_dir, "control", "config.db")
+    path = os.path.join(stage.lab.state_dir, "control", "config.v1.db")
     stage.lab.stop("control", number=signal.SIGKILL)
-    for name in ("config.db-wal", "config.db-shm"):
+    for name in ("config.v1.db-wal", "config.v1.db-shm"):
         if os.path.exists(os.path.join(os.path.dirname(path), name)):
             os.unlink(os.path.join(os.path.dirname(path), name))
     with open(path, "r+b") as file:

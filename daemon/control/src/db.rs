@@ -90,6 +90,11 @@ impl Db {
         }
     }
 
+    /// The file's name in its folder.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Reads. Not for changes: those belong into a transaction.
     pub fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Trouble>) -> Result<T, Trouble> {
         let mut guard = self.lock();

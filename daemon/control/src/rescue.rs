@@ -108,16 +108,17 @@ impl Rescue<'_> {
             return Err(Trouble::Conflict("the database can be used, so there is no need to begin a new one".to_owned()));
         };
         let folder = &self.site.settings.state_dir;
-        let aside = format!("config.db.damaged-{}", self.site.now() / 1000);
+        let name = self.site.db.name();
+        let aside = format!("{name}.damaged-{}", self.site.now() / 1000);
         let failed = |error: io::Error| Trouble::Internal(format!("the damaged database cannot be put aside: {error}"));
-        fs::rename(folder.join("config.db"), folder.join(&aside)).map_err(failed)?;
-        for rest in ["config.db-wal", "config.db-shm"] {
-            let _ = fs::rename(folder.join(rest), folder.join(format!("{aside}{}", &rest["config.db".len()..])));
+        fs::rename(folder.join(&name), folder.join(&aside)).map_err(failed)?;
+        for ending in ["-wal", "-shm"] {
+            let _ = fs::rename(folder.join(format!("{name}{ending}")), folder.join(format!("{aside}{ending}")));
         }
         // It names the last entry of the log that was put aside.
         let _ = fs::rename(folder.join("audit.anchor"), folder.join(format!("{aside}.anchor")));
         self.site
-            .change(&at_the_console(), |ledger| ledger.note(Note::new("database.new", "config.db", format!("{why}; kept as {aside}"))))?;
+            .change(&at_the_console(), |ledger| ledger.note(Note::new("database.new", name, format!("{why}; kept as {aside}"))))?;
         self.damaged = None;
         setup::offer(self.site)?;
         Ok(format!("A new database was begun; the damaged one is kept as {aside}. Set the box up with the code that status shows."))

@@ -48,8 +48,8 @@ fn a_damaged_database_is_put_aside_and_the_box_can_be_set_up_again() {
     assert!(reason(rescue(&story).answer(RescueRequest::StartAnew)).contains("can be used"));
     let settings = story.site.settings.clone();
     drop(story.site);
-    fs::write(settings.state_dir.join("config.db"), "not a database at all, whatever it was").unwrap();
-    let _ = fs::remove_file(settings.state_dir.join("config.db-wal"));
+    fs::write(settings.state_dir.join("config.v1.db"), "not a database at all, whatever it was").unwrap();
+    let _ = fs::remove_file(settings.state_dir.join("config.v1.db-wal"));
     let (site, opened) = Site::open(settings.clone(), settings.run_dir.join("applier.sock")).unwrap();
     let mut rescue = Rescue { site: &site, damaged: Some(opened.unwrap_err().to_string()) };
     let RescueResponse::Status(status) = rescue.answer(RescueRequest::Status) else { panic!("no status") };
@@ -60,7 +60,7 @@ fn a_damaged_database_is_put_aside_and_the_box_can_be_set_up_again() {
     assert!(status.setup_code.is_some());
     let kept = fs::read_dir(&settings.state_dir)
         .unwrap()
-        .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("config.db.damaged-")));
+        .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("config.v1.db.damaged-")));
     assert!(kept.count() >= 1, "the damaged database is gone");
 }
 

@@ -73,7 +73,7 @@ fn sound(html: &str, path: &str) {
 }
 
 /// Pages that say something also when nobody answers.
-const STILL_THERE: [&str; 16] = [
+const STILL_THERE: [&str; 18] = [
     "/",
     "/firewall",
     "/firewall/kernel",
