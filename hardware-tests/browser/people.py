@@ -69,7 +69,7 @@ class Browser:
 
     def picture(self, page, name):
         if self.pictures:
-            page.screenshot(path=os.path.join(self.pictures, name + ".png"), full_page=True)
+            page.screenshot(path=os.path.join(self.pictures, name + ".png"), full_page=True, timeout=60_000)
 
 
 def sign_in(page, name=ADMIN, password=PASSWORD):

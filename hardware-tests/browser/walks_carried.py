@@ -2,7 +2,7 @@
 
 import re
 
-from mapped import connected, set_the_stage, wait_permitted
+from mapped import connected, fetch, set_the_stage, wait_permitted
 from people import ADMIN, PASSWORD, sideways, sign_in
 from playwright.sync_api import expect
 from upstreams import PASSWORD as SECRET
@@ -47,6 +47,9 @@ def carried_pages(stage, browser):
     """the pages of mapped clients in both themes: axe-core finds nothing, nothing scrolls sideways at 360 px, no error in the console"""
     say = words()
     with Carrying(stage), connected(stage.lan1), connected(stage.lan2):
+        # Something to look at in the figures.
+        fetch(stage.lan1, 3_000_000)
+        fetch(stage.lan2, 800_000)
         for theme in ("light", "dark"):
             page = browser.person(theme=theme)
             for name, path in PAGES.items():

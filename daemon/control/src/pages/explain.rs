@@ -185,7 +185,7 @@ impl Client {
 fn shown(told: &Explanation, sources: &Sources) -> Answer {
     let (tone, verdict) = verdict(told.verdict);
     let mut facts = vec![Fact::new("Enters", told.enters.clone())];
-    facts.extend(told.leaves.clone().map(|leaves| Fact::new(if told.verdict == "accepted" { "Leaves" } else { "Was headed for" }, leaves)));
+    facts.extend(told.leaves.clone().map(|leaves| Fact::new(leaves_word(told), leaves)));
     for translated in &told.translations {
         let label = if translated.what == "source" { "Source becomes" } else { "Destination becomes" };
         let by = translated.by.rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
@@ -227,6 +227,14 @@ fn shown(told: &Explanation, sources: &Sources) -> Answer {
                 decides: at == last,
             })
             .collect(),
+    }
+}
+
+fn leaves_word(told: &Explanation) -> &'static str {
+    match (told.verdict, &told.client) {
+        ("accepted", _) => "Leaves",
+        ("depends", Some(_)) => "Goes to, if let in",
+        _ => "Was headed for",
     }
 }
 

@@ -8,7 +8,7 @@ use policy::model::{Config, GroupStrategy, Resource, UpstreamGroup};
 use policy::name::Name;
 use serde::Serialize;
 
-use super::format::{Clock, Stamp};
+use super::format::{Clock, Stamp, plural};
 use super::latency::{self, Latency};
 use super::mapping::written;
 use super::mappings::absences;
@@ -233,8 +233,8 @@ fn facts(name: &Name, group: &UpstreamGroup, policies: &Policies) -> Vec<Fact> {
     let users = policies.users_of_group(name);
     vec![
         Fact::new("Carries by", strategy(group.strategy)),
-        Fact::new("A member is failed after", format!("{} failures in a row", group.fail_after)),
-        Fact::new("and healthy again after", format!("{} good probes in a row", group.recover_after)),
+        Fact::new("A member is failed after", format!("{} in a row", plural(group.fail_after as usize, "failure", "failures"))),
+        Fact::new("and healthy again after", format!("{} in a row", plural(group.recover_after as usize, "good probe", "good probes"))),
         Fact::new("Used by", if users.is_empty() { "no mapping".to_owned() } else { users.join(", ") }),
     ]
 }
@@ -264,7 +264,12 @@ fn changes(members: &[Name], known: &Known, clock: &Clock) -> Vec<Change> {
         }
         changes.push(Change {
             at: clock.stamp(health.at),
-            state: group_of(members.iter().map(|member| now.get(member).copied())),
+            // While not every member has been heard of, nothing can be said of the group.
+            state: if now.len() < members.len() {
+                group_of(std::iter::empty())
+            } else {
+                group_of(members.iter().map(|member| now.get(member).copied()))
+            },
             member: member.to_string(),
             became: state(Some(health)),
             why: why(Some(health)),

@@ -110,7 +110,7 @@ pub fn inputs(typed: &Fields, config: Option<&Config>, new: bool) -> Inputs {
         how: vec![
             Field::select("via", "Way out", value("via"), vias(config)),
             Field::select("tcp", "TCP is captured by", or("tcp", "redirect"), choices(&tcp)),
-            Field::select("udp", "UDP", or("udp", "yes"), switch("carried where the upstream can", "dropped")),
+            Field::select("udp", "UDP", or("udp", "yes"), switch("carried", "dropped")).hint("By upstreams that can; others drop it."),
             Field::select("dns", "Name resolution", or("dns", "drop"), choices(&dns)),
             Field::text("dohUrl", "DoH address", value("dohUrl")).hint("For DNS over HTTPS: https://name/path.").autocomplete("off"),
             Field::text("dohServer", "DoH server", value("dohServer"))

@@ -108,7 +108,7 @@ pub fn write(
     let edited = if new {
         edit::insert(&candidate.sources, &home(subject, &candidate.sources), text)
     } else {
-        edit::replace(&candidate.sources, subject.kind, name.as_str(), text)
+        edit::replace(&candidate.sources, subject.kind, name.as_str(), &(remarks(subject, name, &candidate.sources) + text))
     };
     let (edited, others) = judged(visit, subject, name, &candidate.sources, edited.map_err(refused)?)?;
     before_saving()?;
@@ -148,6 +148,14 @@ fn judged(visit: &Visit, subject: &Subject, name: &Name, before: &Sources, edite
         }
     }
     Ok((edited, !before.is_empty()))
+}
+
+/// What somebody wrote directly above the resource stays there.
+fn remarks(subject: &Subject, name: &Name, sources: &Sources) -> String {
+    let entries = edit::resources(sources);
+    let own = entries.iter().find(|entry| entry.kind == subject.kind && entry.name == name.as_str());
+    let lines = own.into_iter().flat_map(|entry| entry.text.lines()).take_while(|line| line.starts_with('#'));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// New ones go where others of their kind stand already, else into a file of their own.

@@ -82,16 +82,11 @@ pub fn inputs(typed: &Fields, secrets: &BTreeSet<String>, new: bool) -> Inputs {
             .required(),
     );
     what.push(
-        Field::select(
-            "udp",
-            "UDP",
-            or("udp", "yes"),
-            vec![Choice::new("yes", "the proxy carries it (UDP ASSOCIATE)"), Choice::new("no", "the proxy carries none")],
-        )
-        .hint("Plain SOCKS5 only; all others carry none."),
+        Field::select("udp", "UDP", or("udp", "yes"), vec![Choice::new("yes", "carried"), Choice::new("no", "not carried")])
+            .hint("By plain SOCKS5 that can associate (UDP ASSOCIATE); others carry none."),
     );
-    let mut password = Field::password("password", "Password", "off")
-        .hint("Kept sealed by the applier, and never shown again. Empty: the one chosen beside.");
+    let mut password =
+        Field::password("password", "Password", "off").hint("Kept sealed, and never shown again. Empty: the secret chosen beside.");
     password.required = false;
     let mut kept = vec![Choice::new("", "none")];
     let chosen = value("kept");
@@ -106,7 +101,7 @@ pub fn inputs(typed: &Fields, secrets: &BTreeSet<String>, new: bool) -> Inputs {
         who: vec![
             Field::text("username", "User name", value("username")).hint("Empty: the proxy wants none.").autocomplete("off"),
             password,
-            Field::select("kept", "Secret", chosen, kept).hint("A password that was typed becomes a new one."),
+            Field::select("kept", "Secret", chosen, kept).hint("Already kept passwords, by name."),
         ],
         tls: vec![
             Field::text("serverName", "Name in the certificate", value("serverName"))
@@ -243,6 +238,7 @@ mod tests {
     fn what_is_typed_stays_a_value() {
         let pairs = [
             ("address", "192.0.2.1\n  x: y"),
+            ("type", "socks5Tls"),
             ("port", "80, z: 1"),
             ("username", "a\": b\n# c"),
             ("serverName", "n\n---"),

@@ -230,6 +230,9 @@ fn a_new_password_of_an_upstream_that_runs_does_not_touch_what_runs() {
     }
     let sources = candidate::get(&story.site).expect("a candidate").sources;
     assert!(sources.0["carried.yaml"].contains("passwordSecret: \"berlin-password-2\""), "{sources:?}");
+    assert!(
+        sources.0["carried.yaml"].contains("# Paid until May.\napiVersion: portcullis/v1\nkind: Upstream\nmetadata:\n  name: \"berlin\"")
+    );
 
     story.box_.lock().unwrap().dead = true;
     let form = text(&get(&story, Role::Operator, "/upstreams/upstream?name=berlin"));
