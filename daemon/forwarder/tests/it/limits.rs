@@ -54,6 +54,32 @@ fn readers_that_take_nothing_slow_their_servers_down_and_cost_little() {
 }
 
 #[test]
+fn an_upstream_that_takes_nothing_slows_its_clients_down_and_costs_little() {
+    let Some(room) = room() else { return };
+    const SLOW: u16 = 7011;
+    serve(to4(SLOW), |_stream| {
+        thread::sleep(Duration::from_secs(120));
+        Ok(())
+    });
+    let (_applier, forwarder, _mock) = begun(&room, 1024);
+    let before = memory(&forwarder);
+    let clients: Vec<_> = (0..100).map(|_| client(7, to4(SLOW)).unwrap()).collect();
+    let mut sent = 0;
+    for mut client in &clients {
+        client.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        while let Ok(taken) = client.write(&[7; 64 << 10]) {
+            sent += taken;
+            assert!(sent < 4 << 30, "clients are never slowed down");
+        }
+    }
+    let grown = memory(&forwarder).saturating_sub(before);
+    eprintln!("100 clients wrote {} MiB to servers that read nothing: the forwarder grew by {} KiB", sent >> 20, grown >> 10);
+    assert!(grown < 12 << 20, "it grew by {grown} bytes");
+    drop(clients);
+    within(Duration::from_secs(10), "all is given back", || room.status().flows == 0);
+}
+
+#[test]
 fn beyond_the_descriptors_clients_are_refused_and_the_rest_is_carried_on() {
     let Some(room) = room() else { return };
     let (_applier, _forwarder, _mock) = begun(&room, 200);
