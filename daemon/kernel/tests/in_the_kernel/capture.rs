@@ -353,7 +353,10 @@ spec: { clients: [192.168.2.11, "fd00:2::11"], upstream: berlin, tcp: tproxy, dn
         kernel::rules::reconcile(&plan.route_rules).unwrap();
         story.nft.apply(&plan.ruleset).unwrap();
         kernel::sysctl::write(&plan.sysctls).unwrap();
-        assert_eq!((story.nft.differences(&plan.ruleset).unwrap(), kernel::rules::differences(&plan.route_rules).unwrap()), (vec![], vec![]));
+        assert_eq!(
+            (story.nft.differences(&plan.ruleset).unwrap(), kernel::rules::differences(&plan.route_rules).unwrap()),
+            (vec![], vec![])
+        );
         let id = |name: &str| plan.proxy.mappings.iter().find(|(found, _)| found.as_str() == name).unwrap().1.id;
         for (from, to, id) in [
             ("192.168.2.10", "203.0.113.9:80", id("desk")),
