@@ -118,8 +118,8 @@ fn settle_tree(tc: &mut Tc, qdiscs: &[Qdisc], port: &str, index: u32, wanted: &T
         return Ok(());
     }
     if held.filters == wanted.filters && held.rates.keys().eq(wanted.rates.keys()) {
-        let changed = wanted.rates.iter().filter(|(id, rate)| held.rates[id] != **rate);
-        return changed.map(|(id, rate)| tc.change_class(port, index, *id, *rate)).collect();
+        let mut changed = wanted.rates.iter().filter(|(id, rate)| held.rates[id] != **rate);
+        return changed.try_for_each(|(id, rate)| tc.change_class(port, index, *id, *rate));
     }
     let root = qdiscs.iter().find(|qdisc| qdisc.index == index && qdisc.parent == message::ROOT);
     match root.map_or(0, |root| root.handle) {
