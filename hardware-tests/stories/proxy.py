@@ -319,6 +319,25 @@ def forwarder_killed(stage):
     return f"carried again after {_spread(times)}"
 
 
+@story("a forwarder that hangs while it stays connected loses its permits, and has them again when it goes on")
+def forwarder_hangs(stage):
+    set_the_stage(stage)
+    forwarder = stage.processes["forwarder"]
+    with packets.Capture(stage.inet, is_leak) as capture:
+        forwarder.send(signal.SIGSTOP)
+        try:
+            took = wait_until(lambda: not permitted(stage, "one") and not permitted(stage, "two"), 60, "the mappings are blocked")
+            expect(reason(stage, "one"), "upstreamDown", "the reason")
+            expect_true(exit_of(stage.lan1, timeout=0.5) in (probes.SILENT, probes.REFUSED), "lan1 is blocked")
+        finally:
+            forwarder.send(signal.SIGCONT)
+        wait_permitted(stage, "one", "two")
+        wait_until(lambda: exit_of(stage.lan1, timeout=0.5) == EXITS["up1"][0], 5, "lan1 is carried")
+    expect(len(capture.frames), 0, "frames of mapped clients at the WAN")
+    expect_true(took <= stage.lab.seconds(46), f"blocked after {took:.1f} s")
+    return f"blocked {took:.0f} s after it hung"
+
+
 @story("after a power cut every mapping is effective within 5 s, and not a frame of a mapped client passes before")
 def reboot(stage):
     set_the_stage(stage)

@@ -7,6 +7,7 @@
 //!                                 proof: whether a change may go on trial
 //! ```
 
+mod deeds;
 mod link;
 mod permits;
 mod proof;
@@ -35,6 +36,7 @@ use tracing::{info, warn};
 use crate::clock::{Now, now};
 use crate::flows;
 use crate::store::Folder;
+use deeds::Deeds;
 use link::{Heard, Link};
 use permits::{Carried, Effect, Input, Permits};
 use proof::Proof;
@@ -341,39 +343,6 @@ impl Mapped {
 
 /// What is lost while it acts makes it act again; each time there is less to lose.
 const MOST_ROUNDS: usize = 8;
-
-/// Effects, gathered so that each kind takes one call.
-#[derive(Default)]
-struct Deeds {
-    withdrawn: Vec<(Name, u16)>,
-    granted: Vec<(u16, Duration)>,
-    ended: BTreeMap<String, Vec<Name>>,
-    ids: Vec<u16>,
-    probed: Vec<Name>,
-}
-
-impl Deeds {
-    fn of(effects: Vec<Effect>) -> Deeds {
-        let mut deeds = Deeds::default();
-        for effect in effects {
-            match effect {
-                Effect::Grant { id, lasts } => deeds.granted.push((id, lasts)),
-                Effect::Probe(names) => deeds.probed.extend(names),
-                Effect::Withdraw { mapping, id, why } => {
-                    deeds.withdrawn.push((mapping.clone(), id));
-                    deeds.end(mapping, id, why);
-                }
-                Effect::End { mapping, id, why } => deeds.end(mapping, id, why),
-            }
-        }
-        deeds
-    }
-
-    fn end(&mut self, mapping: Name, id: u16, why: String) {
-        self.ended.entry(why).or_default().push(mapping);
-        self.ids.push(id);
-    }
-}
 
 /// The upstreams that may carry a mapping.
 pub fn members(proxy: &Proxy, mapping: &Name) -> BTreeSet<Name> {

@@ -1,8 +1,7 @@
 //! What is carried, and how it ends when it should.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,15 +16,15 @@ const DESCRIPTORS: u32 = 1024;
 
 /// Whether an upstream goes on with one direction when the other has ended.
 #[derive(Clone, Copy, PartialEq)]
-enum HalfClose {
+pub enum HalfClose {
     Carried,
     /// microsocks and tinyproxy end both.
     EndsBoth,
 }
-use HalfClose::{Carried, EndsBoth};
+pub use HalfClose::{Carried, EndsBoth};
 
 /// Through this proxy: words, ends, and bulk both ways at once, in these families.
-fn carries(proxy: &Proxy, secrets: &[(&str, &str)], half_close: HalfClose, room: &Room, families: &[SocketAddr]) {
+pub fn carries(proxy: &Proxy, secrets: &[(&str, &str)], half_close: HalfClose, room: &Room, families: &[SocketAddr]) {
     let mut applier = Applier::new(room.dir.path());
     let _forwarder = room.forwarder(&[], DESCRIPTORS);
     applier.link();
@@ -96,30 +95,6 @@ fn by_tinyproxy() {
     let Some(room) = installed("tinyproxy").then(room).flatten() else { return };
     let _upstream = tinyproxy(room.dir.path(), 8888);
     carries(&single(UpstreamKind::HttpConnect, 8888), &[], EndsBoth, &room, &[to4(ECHO), to6(ECHO)]);
-}
-
-/// HAProxy takes the TLS off in front of microsocks, because neither it nor dante speaks TLS.
-#[test]
-fn by_socks_over_tls() {
-    let Some(room) = (installed("microsocks") && installed("haproxy") && installed("openssl")).then(room).flatten() else { return };
-    let dir = room.dir.path().display().to_string();
-    run(&format!(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=upstream -addext subjectAltName=IP:127.0.0.1 \
-         -addext basicConstraints=critical,CA:FALSE -keyout {dir}/key.pem -out {dir}/cert.pem 2>/dev/null; cat {dir}/cert.pem {dir}/key.pem > {dir}/both.pem"
-    ));
-    std::fs::write(
-        room.dir.path().join("haproxy.cfg"),
-        format!("defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\nfrontend f\n bind 127.0.0.1:1443 ssl crt {dir}/both.pem\n default_backend b\nbackend b\n server s 127.0.0.1:1080\n"),
-    )
-    .unwrap();
-    let _upstream = microsocks(1080, &[]);
-    let _tls = Process::start(
-        Command::new("/usr/sbin/haproxy").arg("-db").arg("-f").arg(room.dir.path().join("haproxy.cfg")).stderr(Stdio::null()),
-    );
-    within(Duration::from_secs(10), "HAProxy listens", || TcpStream::connect("127.0.0.1:1443").is_ok());
-    let mut one = upstream(UpstreamKind::Socks5Tls, 1443);
-    one.authority = Some(std::fs::read_to_string(room.dir.path().join("cert.pem")).unwrap());
-    carries(&proxy(&[("one", one)], Via::Upstream(name("one"))), &[], EndsBoth, &room, &[to4(ECHO), to6(ECHO)]);
 }
 
 fn begun(room: &Room, proxy: &Proxy) -> (Applier, Process, Mock) {

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -51,6 +52,39 @@ fn readers_that_take_nothing_slow_their_servers_down_and_cost_little() {
     }
     drop(readers);
     within(Duration::from_secs(10), "all is given back", || room.status().flows == 0 && room.status().pipes <= 16);
+}
+
+#[test]
+fn an_upstream_that_takes_nothing_slows_its_clients_down_and_costs_little() {
+    let Some(room) = room() else { return };
+    const SLOW: u16 = 7011;
+    let over = Arc::new(AtomicBool::new(false));
+    let waits = over.clone();
+    serve(to4(SLOW), move |_stream| {
+        while !waits.load(Relaxed) {
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    });
+    let (_applier, forwarder, _mock) = begun(&room, 1024);
+    let before = memory(&forwarder);
+    let clients: Vec<_> = (0..100).map(|_| client(7, to4(SLOW)).unwrap()).collect();
+    let mut sent = 0;
+    for mut client in &clients {
+        client.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        while let Ok(taken) = client.write(&[7; 64 << 10]) {
+            sent += taken;
+            assert!(sent < 4 << 30, "clients are never slowed down");
+        }
+    }
+    let grown = memory(&forwarder).saturating_sub(before);
+    eprintln!("100 clients wrote {} MiB to servers that read nothing: the forwarder grew by {} KiB", sent >> 20, grown >> 10);
+    assert!(grown < 12 << 20, "it grew by {grown} bytes");
+    drop(clients);
+    // What the clients have said is still owed to the servers, until these are gone.
+    assert_eq!(room.status().flows, 100);
+    over.store(true, Relaxed);
+    within(Duration::from_secs(30), "all is given back", || room.status().flows == 0);
 }
 
 #[test]

@@ -9,5 +9,6 @@ mod applier;
 mod carried;
 mod limits;
 mod room;
+mod secured;
 mod trouble;
 mod upstreams;

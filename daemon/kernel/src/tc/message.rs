@@ -177,10 +177,21 @@ impl Tc {
 
     /// A class and its queue; `rate` in bytes a second.
     pub fn add_class(&mut self, port: &str, index: u32, id: u16, rate: u64) -> Result<(), Error> {
+        self.put_class(port, index, id, rate, libc::NLM_F_CREATE | libc::NLM_F_EXCL)?;
+        self.put_queue(port, index, id, rate)
+    }
+
+    /// One that is there gets another rate. A queue that is fair keeps what is in it; a short one is as long as its rate asks for.
+    pub fn change_class(&mut self, port: &str, index: u32, id: u16, rate: u64) -> Result<(), Error> {
+        self.put_class(port, index, id, rate, 0)?;
         let class = OURS | u32::from(id);
-        let what = format!("the rate of mapping {id} on {port}");
-        let head = Head { index, handle: class, parent: OURS, info: 0 }.bytes();
-        self.change(&what, libc::RTM_NEWTCLASS, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &head, |message| {
+        let is_short = |qdisc: &Qdisc| qdisc.index == index && qdisc.parent == class && qdisc.kind == "bfifo";
+        if self.qdiscs()?.iter().any(is_short) { self.put_queue(port, index, id, rate) } else { Ok(()) }
+    }
+
+    fn put_class(&mut self, port: &str, index: u32, id: u16, rate: u64, flags: i32) -> Result<(), Error> {
+        let head = Head { index, handle: OURS | u32::from(id), parent: OURS, info: 0 }.bytes();
+        self.change(&what_rate(port, id), libc::RTM_NEWTCLASS, flags, &head, |message| {
             message.text(KIND, "htb");
             message.nest(OPTIONS, |options| {
                 options.put(htb::PARMS, &htb_parameters(rate));
@@ -189,18 +200,18 @@ impl Tc {
                     options.put(htb::CEIL64, &rate.to_ne_bytes());
                 }
             });
-        })?;
-        self.add_queue(&what, index, class, rate)
+        })
     }
 
     /// Fair queues that drop early where the kernel has them; else a short one. The default would be a thousand packets, which at
     /// a megabit a second are twelve seconds.
-    fn add_queue(&mut self, what: &str, index: u32, class: u32, rate: u64) -> Result<(), Error> {
+    fn put_queue(&mut self, port: &str, index: u32, id: u16, rate: u64) -> Result<(), Error> {
         const TENTH: u64 = 10;
         // Two of the largest segments that the box's own sockets hand down in one piece.
         const LEAST: u64 = 128 << 10;
-        let head = Head { index, handle: 0, parent: class, info: 0 }.bytes();
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let what = &what_rate(port, id);
+        let head = Head { index, handle: 0, parent: OURS | u32::from(id), info: 0 }.bytes();
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
         if self.fq_codel != Some(false) {
             let made = self.change(what, libc::RTM_NEWQDISC, flags, &head, |message| message.text(KIND, "fq_codel"));
             self.fq_codel = Some(!matches!(&made, Err(error) if error.errno() == Some(libc::ENOENT)));
@@ -274,6 +285,10 @@ impl Tc {
         self.out.end();
         self.talk.dump(self.out.bytes(), seq, |_, body| visit(body)).map_err(Error::io(format!("read {what}")))
     }
+}
+
+fn what_rate(port: &str, id: u16) -> String {
+    format!("the rate of mapping {id} on {port}")
 }
 
 /// This refusal means that it is done already.

@@ -110,10 +110,16 @@ impl Plan<'_> {
     }
 }
 
-/// Builds the tree anew where it differs: for a moment the packets of its clients wait for nothing.
+/// Other rates for the same clients are changed in their place, and what waits there goes on waiting. Any other difference builds the
+/// tree anew: for a moment the packets of its clients wait for nothing.
 fn settle_tree(tc: &mut Tc, qdiscs: &[Qdisc], port: &str, index: u32, wanted: &Tree) -> Result<(), Error> {
-    if held_tree(tc, qdiscs, index)? == *wanted {
+    let held = held_tree(tc, qdiscs, index)?;
+    if held == *wanted {
         return Ok(());
+    }
+    if held.filters == wanted.filters && held.rates.keys().eq(wanted.rates.keys()) {
+        let mut changed = wanted.rates.iter().filter(|(id, rate)| held.rates[id] != **rate);
+        return changed.try_for_each(|(id, rate)| tc.change_class(port, index, *id, *rate));
     }
     let root = qdiscs.iter().find(|qdisc| qdisc.index == index && qdisc.parent == message::ROOT);
     match root.map_or(0, |root| root.handle) {

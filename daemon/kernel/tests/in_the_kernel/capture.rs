@@ -1,22 +1,24 @@
 //! The whole way of a mapped client's packets, with real packets: a client, the box with the forwarder's sockets, and the Internet
 //! behind it. What is not let in arrives nowhere, and nothing of a mapped client is ever forwarded.
 
+mod rules;
+mod wire;
+
 use std::collections::BTreeSet;
-use std::io::{IoSliceMut, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use kernel::nft::NewElement;
-use kernel::{Nft, conntrack, rules, sockets};
-use nix::cmsg_space;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrStorage, getsockopt, recvmsg, sendto, sockopt};
-use policy::compile::proxy::{ANSWER, CAPTURED, MAPPING, MAPPING_SHIFT, PERMITS, REDIRECTED};
-use policy::messages::forwarder::{DATAGRAMS_PORT, REDIRECTED_PORT, SOCKETS, SocketKind, TRANSPARENT_PORT};
-use policy::plan::{RouteAction, RouteRule, RouteSelector};
+use kernel::{Nft, conntrack, sockets};
+use nix::sys::socket::{MsgFlags, SockaddrIn, SockaddrIn6, sendto};
+use policy::compile::proxy::{MAPPING, MAPPING_SHIFT, PERMITS};
+use policy::messages::forwarder::{SOCKETS, SocketKind};
 use policy::ruleset::*;
 
-use crate::build::*;
+use self::rules::{route_rules, ruleset};
+use self::wire::{datagram_packet, seen, take_datagram};
 use crate::far::Far;
 use crate::space::{alone, nft_load, run};
 
@@ -73,7 +75,7 @@ impl Story {
         internet.ip(&["route", "add", "default", "via", "203.0.113.2"]);
         internet.ip(&["-6", "route", "add", "default", "via", "2001:db8::2"]);
 
-        rules::reconcile(&route_rules()).unwrap();
+        kernel::rules::reconcile(&route_rules()).unwrap();
         let mut nft = Nft::open().unwrap();
         nft.apply(&ruleset()).unwrap();
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
@@ -302,7 +304,7 @@ fn each_guard_alone_keeps_a_mapped_client_from_being_forwarded() {
         assert!(!send(&story, "192.168.2.10", SILENCE), "forwarded past the routing rule");
         careless.tables[0].chains.get_mut("forward").unwrap().rules = forward;
         story.nft.apply(&careless).unwrap();
-        rules::reconcile(&BTreeSet::new()).unwrap();
+        kernel::rules::reconcile(&BTreeSet::new()).unwrap();
         assert!(!send(&story, "192.168.2.10", SILENCE), "forwarded past the forward chain");
         assert!(counted(&mut story, "proxy/forward") > 0);
         story.nothing_leaked();
@@ -321,169 +323,6 @@ fn key(id: u16) -> Vec<Span> {
 }
 
 fn drop_text(_: String) {}
-
-fn seen(kind: SocketKind, stream: TcpStream, client: SocketAddr) -> Accepted {
-    let destination = match kind {
-        SocketKind::Redirected4 => {
-            let address = getsockopt(&stream, sockopt::OriginalDst).unwrap();
-            SocketAddr::new(u32::from_be(address.sin_addr.s_addr).to_be_bytes().into(), u16::from_be(address.sin_port))
-        }
-        SocketKind::Redirected6 => {
-            let address = getsockopt(&stream, sockopt::Ip6tOriginalDst).unwrap();
-            SocketAddr::new(address.sin6_addr.s6_addr.into(), u16::from_be(address.sin6_port))
-        }
-        _ => stream.local_addr().unwrap(),
-    };
-    let mark = getsockopt(&stream, sockopt::Mark).unwrap();
-    Accepted { stream, client, destination, mark }
-}
-
-fn take_datagram(socket: &OwnedFd) -> Option<(Vec<u8>, SocketAddr, SocketAddr, u32)> {
-    let mut bytes = [0; 2048];
-    let mut space = cmsg_space!([u8; 256]);
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT).ok()?;
-    let source = message.address.as_ref().unwrap();
-    let source = match (source.as_sockaddr_in(), source.as_sockaddr_in6()) {
-        (Some(v4), _) => SocketAddr::new(v4.ip().into(), v4.port()),
-        (_, Some(v6)) => SocketAddr::new(v6.ip().into(), v6.port()),
-        _ => panic!("from nowhere"),
-    };
-    let (mut destination, mut mark) = (None, None);
-    for control in message.cmsgs().unwrap() {
-        match control {
-            ControlMessageOwned::Ipv4OrigDstAddr(to) => {
-                destination = Some(SocketAddr::new(to.sin_addr.s_addr.to_ne_bytes().into(), u16::from_be(to.sin_port)));
-            }
-            ControlMessageOwned::Ipv6OrigDstAddr(to) => {
-                destination = Some(SocketAddr::new(to.sin6_addr.s6_addr.into(), u16::from_be(to.sin6_port)));
-            }
-            ControlMessageOwned::Unknown(other) if other.cmsg_header.cmsg_type == nix::libc::SO_MARK => {
-                mark = other.data_bytes.get(..4).map(|bytes| u32::from_ne_bytes(bytes.try_into().unwrap()));
-            }
-            _ => {}
-        }
-    }
-    let count = message.bytes;
-    Some((bytes[..count].to_vec(), source, destination.expect("an original destination"), mark.expect("a mark")))
-}
-
-/// IP and UDP headers (RFC 791, RFC 8200, RFC 768). The kernel fills in IPv4's length and checksum.
-fn datagram_packet(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
-    let length = (8 + payload.len()) as u16;
-    let mut udp = Vec::new();
-    for number in [from.port(), to.port(), length, 0] {
-        udp.extend_from_slice(&number.to_be_bytes());
-    }
-    udp.extend_from_slice(payload);
-    match (from.ip(), to.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
-            packet.extend_from_slice(&from.octets());
-            packet.extend_from_slice(&to.octets());
-            [packet, udp].concat()
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let addresses = [from.octets(), to.octets()].concat();
-            let sum = checksum(&[&addresses[..], &[0, 0], &length.to_be_bytes(), &[0, 0, 0, 17], &udp[..]].concat());
-            udp[6..8].copy_from_slice(&sum.to_be_bytes());
-            let [high, low] = length.to_be_bytes();
-            [&[0x60, 0, 0, 0, high, low, 17, 64], &addresses[..], &udp[..]].concat()
-        }
-        _ => panic!("of two families"),
-    }
-}
-
-fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    if sum == 0xffff { 0xffff } else { !sum as u16 }
-}
-
-fn route_rules() -> BTreeSet<RouteRule> {
-    let rule = |preference, selector, action| RouteRule { preference, selector, action };
-    BTreeSet::from([
-        rule(50, RouteSelector::FromBox, RouteAction::Main),
-        rule(60, RouteSelector::Mark { mask: CAPTURED, value: CAPTURED }, RouteAction::Deliver),
-        rule(100, RouteSelector::WithoutMark { mask: 1, value: 1 }, RouteAction::Unreachable),
-    ])
-}
-
-/// What the compiler writes for mapped clients, and of the rest only what it stands on.
-fn ruleset() -> Ruleset {
-    let rule = |parts: &[Part]| Rule::of(parts.to_vec());
-    let mark = |id: u16| u32::from(id) << MAPPING_SHIFT;
-    let among = |set: &str, negate| Part::InSet { fields: vec![Field::Mark], negate, set: set.into() };
-    let bits = |field, mask, op| Part::Masked { field, mask, op, value: 0 };
-    let set_bits = |bits| Part::SetMark { mask: bits, value: bits };
-    let to_here = |kind| rule(&[is(Field::FibDaddrType, Datum::Byte(kind)), accept()]);
-    let let_in = Chain { base: base(ChainKind::Filter, Hook::Prerouting, -150, BasePolicy::Accept), rules: vec![rule(&[set_bits(1)])] };
-    let proxy = Chain {
-        base: base(ChainKind::Filter, Hook::Prerouting, -140, BasePolicy::Accept),
-        rules: vec![
-            rule(&[ipv4(), Part::MarkFromMap { fields: vec![Field::Ip4Saddr], map: "proxy_clients4".into() }]),
-            rule(&[ipv6(), Part::MarkFromMap { fields: vec![Field::Ip6Saddr], map: "proxy_clients6".into() }]),
-            // The same machine plays all clients: only one of its addresses is looked up by hardware.
-            rule(&[
-                ipv4(),
-                is(Field::Ip4Saddr, v4("192.168.2.12")),
-                Part::MarkFromMap { fields: vec![Field::EtherSaddr], map: "proxy_macs".into() },
-            ]),
-            rule(&[bits(Field::Mark, MAPPING, Op::Eq), accept()]),
-            rule(&[Part::CtMarkFromMark { mask: MAPPING }]),
-            to_here(2),
-            to_here(3),
-            to_here(5),
-            rule(&[among(PERMITS, true), Part::Counter, drop()]).because("proxy/blocked"),
-            rule(&[tcp(), among("proxy_tproxy", false), Part::Tproxy { port: TRANSPARENT_PORT }, set_bits(CAPTURED), accept()]),
-            rule(&[tcp(), among("proxy_tproxy", true), set_bits(CAPTURED | REDIRECTED), accept()]),
-            rule(&[udp(), Part::Tproxy { port: DATAGRAMS_PORT }, set_bits(CAPTURED), accept()]),
-            rule(&[Part::Counter, drop()]).because("proxy/other"),
-        ],
-    };
-    let dstnat = Chain {
-        base: base(ChainKind::Nat, Hook::Prerouting, -100, BasePolicy::Accept),
-        rules: vec![rule(&[bits(Field::Mark, REDIRECTED, Op::Ne), tcp(), Part::Redirect { port: Some(REDIRECTED_PORT) }])],
-    };
-    let input = Chain {
-        base: base(ChainKind::Filter, Hook::Input, 0, BasePolicy::Drop),
-        rules: vec![
-            rule(&[bits(Field::Mark, CAPTURED, Op::Ne), accept()]),
-            rule(&[ipv6(), is(Field::L4Proto, Datum::Byte(58)), accept()]),
-            rule(&[drop()]),
-        ],
-    };
-    let forward = Chain {
-        base: base(ChainKind::Filter, Hook::Forward, 0, BasePolicy::Accept),
-        rules: vec![rule(&[bits(Field::Mark, MAPPING, Op::Ne), Part::Counter, drop()]).because("proxy/forward")],
-    };
-    let output = Chain {
-        base: base(ChainKind::Filter, Hook::Output, 0, BasePolicy::Accept),
-        rules: vec![
-            rule(&[
-                bits(Field::Mark, ANSWER, Op::Ne),
-                Part::Masked { field: Field::CtState, mask: 2, op: Op::Ne, value: 0 },
-                bits(Field::CtMark, MAPPING, Op::Ne),
-                accept(),
-            ]),
-            rule(&[bits(Field::Mark, ANSWER, Op::Ne), Part::Counter, drop()]).because("proxy/unasked"),
-        ],
-    };
-    let v4_clients = vec![marked(Span::One(v4("192.168.2.10")), mark(BY_REDIRECT)), marked(Span::One(v4("192.168.2.11")), mark(BY_TPROXY))];
-    let v6_clients = vec![marked(Span::One(v6("fd00:2::10")), mark(BY_REDIRECT)), marked(Span::One(v6("fd00:2::11")), mark(BY_TPROXY))];
-    let map = |field, interval, elements| Set { maps_to: Some(Maps::Mark), interval, ..set(&[field], elements) };
-    let sets = vec![
-        ("proxy_clients4", map(Field::Ip4Saddr, true, v4_clients)),
-        ("proxy_clients6", map(Field::Ip6Saddr, true, v6_clients)),
-        ("proxy_macs", map(Field::EtherSaddr, false, vec![marked(Span::One(Datum::Mac(MAPPED_MAC)), mark(BY_MAC))])),
-        ("proxy_tproxy", set(&[Field::Mark], vec![element(&key(BY_TPROXY))])),
-        (PERMITS, Set { timeout: true, ..set(&[Field::Mark], vec![]) }),
-    ];
-    let chains = vec![("let_in", let_in), ("proxy", proxy), ("dstnat", dstnat), ("input", input), ("forward", forward), ("output", output)];
-    table(sets, chains)
-}
 
 /// The same way through everything that the compiler writes of a policy.
 #[test]
@@ -511,10 +350,13 @@ spec: { clients: [192.168.2.11, "fd00:2::11"], upstream: berlin, tcp: tproxy, dn
         let mut story = Story::open();
         let _guest = Far::plug("guest0", "02:00:00:00:00:33");
         kernel::links::reconcile(&plan.links).unwrap();
-        rules::reconcile(&plan.route_rules).unwrap();
+        kernel::rules::reconcile(&plan.route_rules).unwrap();
         story.nft.apply(&plan.ruleset).unwrap();
         kernel::sysctl::write(&plan.sysctls).unwrap();
-        assert_eq!((story.nft.differences(&plan.ruleset).unwrap(), rules::differences(&plan.route_rules).unwrap()), (vec![], vec![]));
+        assert_eq!(
+            (story.nft.differences(&plan.ruleset).unwrap(), kernel::rules::differences(&plan.route_rules).unwrap()),
+            (vec![], vec![])
+        );
         let id = |name: &str| plan.proxy.mappings.iter().find(|(found, _)| found.as_str() == name).unwrap().1.id;
         for (from, to, id) in [
             ("192.168.2.10", "203.0.113.9:80", id("desk")),

@@ -1,5 +1,6 @@
 //! What the kernel makes of what we tell it. Every story plays in network namespaces of its own and needs root.
 
+mod away;
 mod big;
 mod build;
 mod capture;

@@ -139,6 +139,42 @@ fn rates_come_change_and_go_and_what_others_made_stays() {
     });
 }
 
+/// The queue's handle is the kernel's own, another for each queue that is made.
+#[test]
+fn another_rate_is_set_in_its_place_and_what_waits_there_stays() {
+    alone(|| {
+        let client = open();
+        let both = |rate| on_lan0(Shaped { down: Some(rate), up: Some(rate), ..shaped(&["192.168.2.10/32"]) });
+        let queue = || {
+            let listed = run("tc", &["-s", "qdisc", "show", "dev", "lan0", "parent", "7070:1234"]);
+            listed.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>()
+        };
+        tc::reconcile(&both(RATE)).unwrap();
+        took(&client, "192.168.2.10", 100_000, true);
+        let before = (queue(), counted("7070:1234"));
+        tc::reconcile(&both(4 * RATE)).unwrap();
+        assert_eq!(tc::differences(&both(4 * RATE)).unwrap(), []);
+        assert!(before.1 > 100_000, "the class has carried {} bytes", before.1);
+        assert!(counted("7070:1234") >= before.1, "the class began anew");
+        if before.0[1] != "bfifo" {
+            assert_eq!(queue(), before.0);
+        }
+        let time = took(&client, "192.168.2.10", 4 * LIMITED, true);
+        assert!(time > AT_LEAST, "the new rate does not hold: {time:?}");
+        // Another client is another tree.
+        let other = on_lan0(Shaped { down: Some(RATE), ..shaped(&["192.168.2.11/32"]) });
+        tc::reconcile(&other).unwrap();
+        assert_eq!(tc::differences(&other).unwrap(), []);
+    });
+}
+
+/// Bytes that went through this class on lan0.
+fn counted(class: &str) -> u64 {
+    let listed = run("tc", &["-s", "class", "show", "dev", "lan0", "classid", class]);
+    let sent = listed.split("Sent ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_else(|| panic!("{listed}"));
+    sent.parse().unwrap()
+}
+
 #[test]
 fn a_port_that_is_not_there_has_no_rates() {
     alone(|| {

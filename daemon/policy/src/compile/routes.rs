@@ -1,6 +1,8 @@
-//! Static routes, and the routing rules that make forwarding need a permit and lead mapped clients to the forwarder.
+//! Static routes, what stands behind the box's own networks, and the routing rules that make forwarding need a permit and lead mapped clients to the forwarder.
 
 use std::collections::BTreeSet;
+
+use ipnet::IpNet;
 
 use crate::model::{Config, RouteType};
 use crate::plan::proxy::Proxy;
@@ -21,7 +23,23 @@ pub fn wanted(config: &Config) -> BTreeSet<Route> {
         };
         Some(Route { destination: route.destination, kind, metric: route.metric })
     };
-    config.routes.values().filter_map(|resource| route(&resource.spec)).collect()
+    let stated: BTreeSet<Route> = config.routes.values().filter_map(|resource| route(&resource.spec)).collect();
+    let taken = |net: IpNet| stated.iter().any(|route| (route.destination.trunc(), route.metric) == (net, LAST_METRIC));
+    let behind = networks(config).filter(|net| !taken(*net)).collect::<BTreeSet<_>>();
+    stated
+        .into_iter()
+        .chain(behind.into_iter().map(|destination| Route { destination, kind: RouteKind::Unreachable, metric: LAST_METRIC }))
+        .collect()
+}
+
+/// Behind each network of the box's own, for when its port is down and the kernel has taken the network's route away: what is meant for
+/// a neighbour there would follow the default route to the internet.
+const LAST_METRIC: u32 = u32::MAX;
+
+/// Those that are no single address: the kernel makes no route for one.
+fn networks(config: &Config) -> impl Iterator<Item = IpNet> {
+    let addresses = config.interfaces.values().flat_map(|resource| &resource.spec.addresses);
+    addresses.map(IpNet::trunc).filter(|net| net.prefix_len() < net.max_prefix_len())
 }
 
 /// Between the kernel's own rules for local addresses (0) and for the main table (32766). What the box sends is routed;

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::name::{IfName, Name};
 use crate::problem::quote;
 use crate::shape::{Word, shape};
+use crate::url::is_host_name;
 
 /// A zone's name, `box` for the gateway itself, or `any` for every zone (never the box).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -466,6 +467,12 @@ impl Word for IpAddr {
     fn parse(text: &str) -> Result<Self, String> {
         if text.contains('/') {
             return Err(format!("{} has a prefix length; write the address alone", quote(text)));
+        }
+        if is_host_name(text) && text.contains('.') && text.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+            return Err(format!(
+                "{} is a name, and whoever answers for it would say where packets go; write its address (`getent ahosts {text}` tells it)",
+                quote(text)
+            ));
         }
         parse_ip(text)
     }

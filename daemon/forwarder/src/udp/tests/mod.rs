@@ -1,6 +1,7 @@
 //! The whole way of a datagram, with real upstreams, tproxy and conntrack, in network namespaces.
 
 mod lab;
+mod limits;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
