@@ -22,13 +22,13 @@ class Refusal(Exception):
 class Connection:
     """One TCP connection with TLS; a request over it never opens another."""
 
-    def __init__(self, lab, namespace=None, address="192.168.77.1", port=443, timeout=5.0):
+    def __init__(self, lab, namespace=None, address="192.168.77.1", port=443, timeout=None):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(os.path.join(lab.run_dir, "front.pem"))
         context.check_hostname = False
         with (namespace or lab.admin).inside():
             plain = socket.socket()
-        plain.settimeout(timeout)
+        plain.settimeout(timeout or max(5.0, lab.seconds(1)))
         plain.connect((address, port))
         self.host = address
         self.socket = context.wrap_socket(plain)

@@ -27,12 +27,12 @@ def read_only(stage):
     expect_true(stage.box.run("touch /usr/x && echo written", check=False) == "", "a file in /usr cannot be made")
 
 
-@story("lockdown stood before any port was known, and the policy before the network counts as there")
+@story("lockdown stood before ports were looked for, and the policy before the network counts as there")
 def order(stage):
     def when(unit, what):
         return int(stage.box.run(f"systemctl show -P {what}TimestampMonotonic {unit}"))
 
-    lockdown, ports = when("portcullis-lockdown.service", "ActiveEnter"), when("systemd-udev-trigger.service", "InactiveExit")
+    lockdown, ports = when("portcullis-lockdown.service", "ActiveEnter"), when("systemd-udevd.service", "ActiveEnter")
     policy, network = when("portcullis-applier.service", "ActiveEnter"), when("network-pre.target", "ActiveEnter")
     expect_true(0 < lockdown <= ports, f"lockdown at {lockdown} us, ports are looked for from {ports} us")
     expect_true(lockdown < policy <= network, f"lockdown at {lockdown} us, policy at {policy} us, network at {network} us")

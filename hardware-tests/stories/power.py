@@ -27,7 +27,7 @@ FRAMES = [
     )
 ]
 
-# Run as root in the place where the policy would be restored: the ports are brought up and forwarding is switched on, as a mistake in the
+# Run as root just before the policy is restored: the ports are brought up and forwarding is switched on, as a mistake in the
 # image might do it. Lockdown alone has to hold; then it is taken away, so that the capture is seen to see; then it stands again.
 TOO_EARLY = r"""
 say() { echo "STAGE $1" >/dev/ttyS0; }
@@ -44,7 +44,21 @@ say guarded; sleep 3
 say policy
 exit 0
 """
-HOLD = "[Service]\nExecStartPre=+/bin/bash /run/credentials/@system/portcullis.early\nTimeoutStartSec=600\n"
+# A unit of its own: the applier's may not write to the console.
+EARLY = """[Unit]
+DefaultDependencies=no
+After=portcullis-lockdown.service portcullis-first-policy.service systemd-udev-settle.service
+Before=portcullis-applier.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/bash /run/credentials/@system/portcullis.early
+"""
+HOLD = {
+    "portcullis.early": TOO_EARLY,
+    "systemd.extra-unit.portcullis-early.service": EARLY,
+    "systemd.unit-dropin.portcullis-applier.service~early": "[Unit]\nRequires=portcullis-early.service\nAfter=portcullis-early.service\n",
+}
 
 
 class Arrivals:
@@ -79,7 +93,7 @@ def shut_from_the_start(stage):
     lab = stage.lab
     lab.power_cut()
     machine, usual = lab.machine, lab.machine.credentials
-    machine.credentials = lab.credentials(**{"portcullis.early": TOO_EARLY, "systemd.unit-dropin.portcullis-applier.service~early": HOLD})
+    machine.credentials = lab.credentials(**HOLD)
     try:
         with Arrivals(stage) as arrivals, _flood(stage) as flood:
             begin = time.monotonic()
