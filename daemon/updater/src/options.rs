@@ -90,7 +90,8 @@ impl Options {
                 "--also-stick" => options.also_sticks.push(value()?),
                 "--systemctl" => options.systemctl = value()?.into(),
                 "--fetch-user" => options.fetch_user = value()?,
-                "--allow-user" => options.allowed.push(user(&value()?)?),
+                // A user that this image does not have cannot ask, and is no reason not to answer the others.
+                "--allow-user" => options.allowed.extend(user(&value()?).ok()),
                 "--patience" => {
                     let text = value()?;
                     let seconds = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));

@@ -132,7 +132,9 @@ impl Lab {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis-updater"));
         let flags = [("--run-dir", "run"), ("--state-dir", "state"), ("--tree", "tree"), ("--disk", "disk"), ("--esp", "esp"), ("--systemctl", "systemctl")];
         command.args(mode).args(["--root-hash", root_hash]).stdin(Stdio::null()).stderr(Stdio::null());
-        flags.iter().for_each(|(flag, name)| drop(command.arg(flag).arg(self.path(name))));
+        for (flag, name) in flags {
+            command.arg(flag).arg(self.path(name));
+        }
         command
     }
 
@@ -351,7 +353,7 @@ fn a_stranger_gets_no_answer() {
     let lab = Lab::new();
     let running = lab.start();
     fs::set_permissions(lab.path("run"), PermissionsExt::from_mode(0o755)).unwrap();
-    let ask = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\nm=b'{\"request\":\"status\"}'\ns.sendall(len(m).to_bytes(4,'big')+m)\ntry: print(len(s.recv(9)))\nexcept ConnectionError: print(0)";
+    let ask = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\nm=b'{\"request\":\"status\"}'\ntry:\n s.sendall(len(m).to_bytes(4,'big')+m)\n print(len(s.recv(9)))\nexcept OSError: print(0)";
     let answered = |user: u32| {
         let output = Command::new("python3").args(["-c", ask]).arg(lab.path("run/updater.sock")).uid(user).gid(user).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
