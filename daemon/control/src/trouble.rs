@@ -48,7 +48,9 @@ pub enum Trouble {
         "the forwarder does not answer ({0}): the applier lets no mapped client in without it, so nothing leaks and nothing is carried until it is back"
     )]
     ForwarderAway(String),
-    #[error("the updater does not answer ({0}): nothing can be installed or restarted from here until it is back; the console can restart the box")]
+    #[error(
+        "the updater does not answer ({0}): nothing can be installed or restarted from here until it is back; the console can restart the box"
+    )]
     UpdaterAway(String),
     #[error(
         "config.db cannot be used ({0}): the box keeps running on what the applier holds; see the log, then restore a backup of config.db or free space"

@@ -31,7 +31,11 @@ fn stand_in(story: &Story) -> Heard {
             let (length, came) = {
                 let mut slices = [IoSliceMut::new(&mut bytes)];
                 let message = recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::empty()).unwrap();
-                let came = message.cmsgs().unwrap().map(|control| if let ControlMessageOwned::ScmRights(files) = control { files.len() } else { 0 }).sum();
+                let came = message
+                    .cmsgs()
+                    .unwrap()
+                    .map(|control| if let ControlMessageOwned::ScmRights(files) = control { files.len() } else { 0 })
+                    .sum();
                 (message.bytes, came)
             };
             let mut inbox = Inbox::default();
@@ -40,7 +44,9 @@ fn stand_in(story: &Story) -> Heard {
             let answer = match &request {
                 UpdaterRequest::Status => UpdaterResponse::Status(status()),
                 UpdaterRequest::Sticks => UpdaterResponse::Sticks { sticks: vec![] },
-                UpdaterRequest::Install { downgrade: true, .. } => UpdaterResponse::Refused { why: Refusal::Busy, reason: "an update is under way".into() },
+                UpdaterRequest::Install { downgrade: true, .. } => {
+                    UpdaterResponse::Refused { why: Refusal::Busy, reason: "an update is under way".into() }
+                }
                 UpdaterRequest::Install { .. } => UpdaterResponse::Begun,
                 _ => UpdaterResponse::Done,
             };
@@ -80,18 +86,24 @@ fn an_uploaded_file_goes_to_the_updater_as_a_descriptor_and_into_the_audit_log()
     let mut request = story.form("/system/update/file", &secret, "");
     let boundary = "multipart/form-data; boundary=x";
     let token = crate::csrf::token(&secret);
-    let body = format!("--x\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\n{token}\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.bundle\"\r\n\r\nPORTCULLISBUNDLE\r\n--x--\r\n");
+    let body = format!(
+        "--x\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\n{token}\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.bundle\"\r\n\r\nPORTCULLISBUNDLE\r\n--x--\r\n"
+    );
     request.headers.insert("content-type".into(), boundary.into());
     request.upload = Some(Arc::new(upload::keep(boundary, &mut body.as_bytes(), story.folder.path()).unwrap()));
     request.body.clear();
     let answer = story.send(&request);
     assert_eq!((answer.status, answer.header("Location")), (303, Some("/system/update")));
     let asked = heard.lock().unwrap().pop().unwrap();
-    assert!(matches!(asked, (UpdaterRequest::Install { source: Source::Descriptor, downgrade: false, ref by }, 1) if by.name == "admin"), "{asked:?}");
+    assert!(
+        matches!(asked, (UpdaterRequest::Install { source: Source::Descriptor, downgrade: false, ref by }, 1) if by.name == "admin"),
+        "{asked:?}"
+    );
     let (_, log) = story.api(Role::Auditor, Method::Get, "/audit?action=update.install", None);
     assert!(log.to_string().contains("an uploaded file"), "{log}");
     // The same file from another site's page.
-    request.upload = Some(Arc::new(upload::keep("application/octet-stream", &mut b"PORTCULLISBUNDLE".as_slice(), story.folder.path()).unwrap()));
+    request.upload =
+        Some(Arc::new(upload::keep("application/octet-stream", &mut b"PORTCULLISBUNDLE".as_slice(), story.folder.path()).unwrap()));
     assert_eq!(story.send(&request).status, 403);
 }
 
@@ -100,14 +112,26 @@ fn only_an_admin_updates_or_restarts_the_box_and_everybody_sees_how_it_stands() 
     let story = Story::with_people();
     let heard = stand_in(&story);
     for role in [Role::Operator, Role::Viewer, Role::Auditor] {
-        for path in ["/system/update", "/system/update/file", "/system/update/check", "/system/update/boot-other", "/system/reboot", "/system/power-off"] {
+        for path in [
+            "/system/update",
+            "/system/update/file",
+            "/system/update/check",
+            "/system/update/boot-other",
+            "/system/reboot",
+            "/system/power-off",
+        ] {
             assert_eq!(story.api(role, Method::Post, path, Some(json!({ "url": "https://a.example/x" }))).0, 403, "{role} {path}");
         }
         let (code, told) = story.api(role, Method::Get, "/system/update", None);
         assert_eq!((code, told["lastUpdate"]["outcome"].as_str()), (200, Some("taken-back")));
     }
     assert!(heard.lock().unwrap().iter().all(|(request, _)| *request == UpdaterRequest::Status));
-    for (path, wanted) in [("/system/update", "install"), ("/system/update/boot-other", "bootOther"), ("/system/reboot", "reboot"), ("/system/power-off", "powerOff")] {
+    for (path, wanted) in [
+        ("/system/update", "install"),
+        ("/system/update/boot-other", "bootOther"),
+        ("/system/reboot", "reboot"),
+        ("/system/power-off", "powerOff"),
+    ] {
         let body = json!({ "url": "https://a.example/x" });
         assert_eq!(story.api(Role::Admin, Method::Post, path, Some(body)).0, 204, "{path}");
         let (request, files) = heard.lock().unwrap().pop().unwrap();

@@ -17,7 +17,8 @@ impl Mounted {
         let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         flags.set(MsFlags::MS_RDONLY, !writable);
         let data = if kind == "vfat" || kind == "exfat" { Some("umask=0077,iocharset=utf8") } else { None };
-        mount(Some(device), at, Some(kind), flags, data).map_err(|error| io::Error::other(format!("{} cannot be mounted as {kind}: {error}", device.display())))?;
+        mount(Some(device), at, Some(kind), flags, data)
+            .map_err(|error| io::Error::other(format!("{} cannot be mounted as {kind}: {error}", device.display())))?;
         Ok(Mounted { path: at.to_owned() })
     }
 

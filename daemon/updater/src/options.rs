@@ -95,7 +95,8 @@ impl Options {
                 "--patience" => {
                     let text = value()?;
                     let seconds = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));
-                    options.patience = std::time::Duration::from_secs(seconds.ok_or_else(|| format!("--patience {text}: use 1 to 3600 seconds"))?);
+                    options.patience =
+                        std::time::Duration::from_secs(seconds.ok_or_else(|| format!("--patience {text}: use 1 to 3600 seconds"))?);
                 }
                 _ => return Err(format!("unknown flag {flag}\n\n{USAGE}")),
             }

@@ -66,9 +66,12 @@ impl Lab {
         let rows: Vec<String> = PLAN
             .iter()
             .enumerate()
-            .map(|(number, (start, size, kind, name))| format!("start={start}MiB, size={size}MiB, type={kind}, name={name}, uuid={}", uuid(number)))
+            .map(|(number, (start, size, kind, name))| {
+                format!("start={start}MiB, size={size}MiB, type={kind}, name={name}, uuid={}", uuid(number))
+            })
             .collect();
-        let mut sfdisk = Command::new("sfdisk").arg("--quiet").arg(self.path("disk")).stdin(Stdio::piped()).spawn().expect("sfdisk is installed");
+        let mut sfdisk =
+            Command::new("sfdisk").arg("--quiet").arg(self.path("disk")).stdin(Stdio::piped()).spawn().expect("sfdisk is installed");
         sfdisk.stdin.take().unwrap().write_all(format!("label: gpt\n{}\n", rows.join("\n")).as_bytes()).unwrap();
         assert!(sfdisk.wait().unwrap().success());
         let mut disk = OpenOptions::new().write(true).open(self.path("disk")).unwrap();
@@ -93,7 +96,8 @@ impl Lab {
     }
 
     fn entries(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.path("esp/EFI/Linux")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            fs::read_dir(self.path("esp/EFI/Linux")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -101,7 +105,11 @@ impl Lab {
     fn key(&self, name: &str) -> String {
         let path = self.path(&format!("{name}.key"));
         if !path.exists() {
-            let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&path).output().expect("openssl is installed");
+            let made = Command::new("openssl")
+                .args(["genpkey", "-algorithm", "ed25519", "-out"])
+                .arg(&path)
+                .output()
+                .expect("openssl is installed");
             assert!(made.status.success());
         }
         path.display().to_string()
@@ -119,8 +127,10 @@ impl Lab {
         let image = self.path(&format!("image/{version}"));
         fs::create_dir_all(&image).unwrap();
         let padded = |content: Vec<u8>, to: u64| [content, vec![0; to as usize]].concat()[..to as usize].to_vec();
-        fs::write(image.join(format!("portcullis_{version}.root.11111111222233334444555566667777.raw")), padded(bytes(20, ROOT), 8 * MIB)).unwrap();
-        fs::write(image.join(format!("portcullis_{version}.verity.88888888222233334444555566667777.raw")), padded(bytes(21, VERITY), MIB)).unwrap();
+        fs::write(image.join(format!("portcullis_{version}.root.11111111222233334444555566667777.raw")), padded(bytes(20, ROOT), 8 * MIB))
+            .unwrap();
+        fs::write(image.join(format!("portcullis_{version}.verity.88888888222233334444555566667777.raw")), padded(bytes(21, VERITY), MIB))
+            .unwrap();
         fs::write(image.join(format!("portcullis_{version}.efi")), bytes(22, KERNEL)).unwrap();
         fs::write(image.join("recipe"), "c0ffee\n").unwrap();
         let output = self.path(&format!("{version}-{key}.bundle"));
@@ -130,7 +140,14 @@ impl Lab {
 
     fn command(&self, mode: &[&str], root_hash: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis-updater"));
-        let flags = [("--run-dir", "run"), ("--state-dir", "state"), ("--tree", "tree"), ("--disk", "disk"), ("--esp", "esp"), ("--systemctl", "systemctl")];
+        let flags = [
+            ("--run-dir", "run"),
+            ("--state-dir", "state"),
+            ("--tree", "tree"),
+            ("--disk", "disk"),
+            ("--esp", "esp"),
+            ("--systemctl", "systemctl"),
+        ];
         command.args(mode).args(["--root-hash", root_hash]).stdin(Stdio::null()).stderr(Stdio::null());
         for (flag, name) in flags {
             command.arg(flag).arg(self.path(name));
@@ -240,13 +257,18 @@ fn an_update_is_written_beside_what_runs_and_taken_back_when_nothing_answers() {
     let (root, verity) = (lab.partition(2), lab.partition(3));
     let running = lab.start();
     match running.ask(&UpdaterRequest::Check { source: Source::Descriptor, downgrade: false }, Some(&bundle)).unwrap() {
-        UpdaterResponse::Good(facts) => assert_eq!((facts.version.as_str(), facts.key.as_str(), facts.recipe.as_str()), ("0.2.0", "release", "c0ffee")),
+        UpdaterResponse::Good(facts) => {
+            assert_eq!((facts.version.as_str(), facts.key.as_str(), facts.recipe.as_str()), ("0.2.0", "release", "c0ffee"))
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(running.begin(&bundle), UpdaterResponse::Begun);
     let status = running.wait();
     assert_eq!(status.last_update.as_ref().unwrap().outcome, Outcome::Installed, "{status:?}");
-    assert_eq!(status.slots.iter().map(|slot| (slot.state, slot.booted)).collect::<Vec<_>>(), [(SlotState::Good, true), (SlotState::Trying { tries_left: 3 }, false)]);
+    assert_eq!(
+        status.slots.iter().map(|slot| (slot.state, slot.booted)).collect::<Vec<_>>(),
+        [(SlotState::Good, true), (SlotState::Trying { tries_left: 3 }, false)]
+    );
     drop(running);
 
     assert_eq!(lab.entries(), ["portcullis_0.1.0.efi", "portcullis_0.2.0+3.efi"]);
@@ -336,7 +358,11 @@ fn killed_at_any_moment_the_old_version_stays_whole_and_the_update_can_be_made_a
         assert!(lab.partition(2) == root && lab.partition(3) == verity, "round {round}: the slot that runs was touched");
         assert_eq!(fs::read(lab.path("esp/EFI/Linux/portcullis_0.1.0.efi")).unwrap(), kernel, "round {round}");
         for name in lab.entries().iter().filter(|name| name.starts_with("portcullis_0.2.0")) {
-            assert_eq!(fs::read(lab.path("esp/EFI/Linux").join(name)).unwrap(), bytes(22, KERNEL), "round {round}: an entry that cannot boot");
+            assert_eq!(
+                fs::read(lab.path("esp/EFI/Linux").join(name)).unwrap(),
+                bytes(22, KERNEL),
+                "round {round}: an entry that cannot boot"
+            );
             assert_eq!(lab.partition(4)[..ROOT], bytes(20, ROOT), "round {round}: an entry whose root cannot boot");
         }
         lab.once(&["settle"], OLD);
