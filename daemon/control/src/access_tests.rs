@@ -287,7 +287,10 @@ fn the_running_policy_says_how_many_requests_a_minute() {
 #[test]
 fn a_database_that_fails_is_said_and_nobody_panics() {
     let story = Story::with_people();
-    rusqlite::Connection::open(story.folder.path().join("config.v1.db")).unwrap().execute_batch("ALTER TABLE users RENAME TO lost").unwrap();
+    rusqlite::Connection::open(story.folder.path().join("config.v1.db"))
+        .unwrap()
+        .execute_batch("ALTER TABLE users RENAME TO lost")
+        .unwrap();
     let (status, problem) = story.api(Role::Admin, Method::Get, "/users", None);
     assert_eq!((status, problem["type"].as_str()), (503, Some("urn:portcullis:problem:storage")));
     assert!(problem["detail"].as_str().unwrap().contains("the box keeps running"));

@@ -66,7 +66,12 @@ fn copy(from: &Path, to: &Path) -> Result<(), DbError> {
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     #[error("{from} cannot be copied to {to}, where this version keeps its own", from = .from.display(), to = .to.display())]
-    Copy { from: PathBuf, to: PathBuf, #[source] error: std::io::Error },
+    Copy {
+        from: PathBuf,
+        to: PathBuf,
+        #[source]
+        error: std::io::Error,
+    },
     #[error("{0} cannot be opened as a database")]
     Open(PathBuf, #[source] rusqlite::Error),
     #[error("{path} was written by a newer Portcullis (schema {found}, this one knows {known}): start that one, or restore a backup")]
@@ -217,7 +222,10 @@ mod tests {
         let (new, copied) = copy_for(folder.path(), 2);
         copied.unwrap();
         assert_eq!(users(&new), ["before the update"], "also what was still in the write-ahead log");
-        Connection::open(&new).unwrap().execute_batch("UPDATE setup_code SET hash = 'changed by the new version'; PRAGMA user_version = 2").unwrap();
+        Connection::open(&new)
+            .unwrap()
+            .execute_batch("UPDATE setup_code SET hash = 'changed by the new version'; PRAGMA user_version = 2")
+            .unwrap();
         // Going back: the older one opens its own, and could not have read the other.
         let (back, copied) = copy_for(folder.path(), 1);
         copied.unwrap();

@@ -63,6 +63,8 @@ pub mod trial;
 mod trial_tests;
 pub mod trouble;
 pub mod updater;
+#[cfg(test)]
+mod updater_tests;
 pub mod user;
 
 pub use actor::Actor;

@@ -50,7 +50,9 @@ pub enum Trouble {
     ForwarderAway(String),
     #[error("the observer does not answer ({0}): nothing that carries traffic needs it, and what sensors say meanwhile is not recorded")]
     ObserverAway(String),
-    #[error("the updater does not answer ({0}): nothing can be installed or restarted from here until it is back; the console can restart the box")]
+    #[error(
+        "the updater does not answer ({0}): nothing can be installed or restarted from here until it is back; the console can restart the box"
+    )]
     UpdaterAway(String),
     #[error(
         "config.db cannot be used ({0}): the box keeps running on what the applier holds; see the log, then restore a backup of config.db or free space"

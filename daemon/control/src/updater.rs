@@ -72,7 +72,9 @@ pub fn install(site: &Site, actor: &Actor, source: Source, downgrade: bool, file
 }
 
 pub fn boot_other(site: &Site, actor: &Actor) -> Result<(), Trouble> {
-    told(site, actor, "update.boot-other", "the other slot", || site.updater.ask(&UpdaterRequest::BootOther { by: actor.principal() }, None, PATIENCE))
+    told(site, actor, "update.boot-other", "the other slot", || {
+        site.updater.ask(&UpdaterRequest::BootOther { by: actor.principal() }, None, PATIENCE)
+    })
 }
 
 pub fn reboot(site: &Site, actor: &Actor) -> Result<(), Trouble> {
@@ -80,11 +82,19 @@ pub fn reboot(site: &Site, actor: &Actor) -> Result<(), Trouble> {
 }
 
 pub fn power_off(site: &Site, actor: &Actor) -> Result<(), Trouble> {
-    told(site, actor, "system.power-off", "the box", || site.updater.ask(&UpdaterRequest::PowerOff { by: actor.principal() }, None, PATIENCE))
+    told(site, actor, "system.power-off", "the box", || {
+        site.updater.ask(&UpdaterRequest::PowerOff { by: actor.principal() }, None, PATIENCE)
+    })
 }
 
 /// Written down before it is asked for, and once more when it was refused.
-fn told(site: &Site, actor: &Actor, action: &'static str, subject: &str, ask: impl FnOnce() -> Result<UpdaterResponse, Trouble>) -> Result<(), Trouble> {
+fn told(
+    site: &Site,
+    actor: &Actor,
+    action: &'static str,
+    subject: &str,
+    ask: impl FnOnce() -> Result<UpdaterResponse, Trouble>,
+) -> Result<(), Trouble> {
     site.change(actor, |ledger| ledger.note(Note::new(action, subject, "asked for")))?;
     match ask() {
         Ok(UpdaterResponse::Begun | UpdaterResponse::Done) => Ok(()),

@@ -57,7 +57,9 @@ pub fn record(verdict: &Verdict, last: &LastUpdate, running: &Version, now: u64)
     match verdict {
         Verdict::NowGood if ours => Some(LastUpdate { at: now, outcome: Outcome::Good, reason: None, ..last.clone() }),
         // The outcome is for the old version to write, once it runs.
-        Verdict::GoBack { why } if ours => Some(LastUpdate { at: now, outcome: Outcome::Trying, reason: Some(why.clone()), ..last.clone() }),
+        Verdict::GoBack { why } if ours => {
+            Some(LastUpdate { at: now, outcome: Outcome::Trying, reason: Some(why.clone()), ..last.clone() })
+        }
         _ => None,
     }
 }

@@ -90,7 +90,10 @@ impl Signed {
         head.extend(length);
         let length = u32::from_be_bytes(length);
         if length > MOST_MANIFEST {
-            return Err(refused(Refusal::NotABundle, format!("its manifest claims to have {length} bytes; at most {MOST_MANIFEST} are believed")));
+            return Err(refused(
+                Refusal::NotABundle,
+                format!("its manifest claims to have {length} bytes; at most {MOST_MANIFEST} are believed"),
+            ));
         }
         let start = head.len();
         head.resize(start + length as usize, 0);
@@ -101,12 +104,21 @@ impl Signed {
         if !keys.knows(&id) {
             let known = keys.names().join(", ");
             let known = if known.is_empty() { "none".to_owned() } else { known };
-            return Err(refused(Refusal::UnknownKey, format!("it is signed with key {}, which this box does not know; it knows {known}", &hex(&id)[..16])));
+            return Err(refused(
+                Refusal::UnknownKey,
+                format!("it is signed with key {}, which this box does not know; it knows {known}", &hex(&id)[..16]),
+            ));
         }
         let key = keys.verify(&id, &head, &signature).map(str::to_owned);
-        let key = key.ok_or_else(|| refused(Refusal::WrongSignature, "its signature does not fit its manifest: it was changed after it was signed"))?;
-        let manifest: Manifest = serde_json::from_slice(&head[start..])
-            .map_err(|error| refused(Refusal::NotABundle, format!("its manifest is signed and cannot be understood ({error}); a newer format needs a newer version first")))?;
+        let key = key.ok_or_else(|| {
+            refused(Refusal::WrongSignature, "its signature does not fit its manifest: it was changed after it was signed")
+        })?;
+        let manifest: Manifest = serde_json::from_slice(&head[start..]).map_err(|error| {
+            refused(
+                Refusal::NotABundle,
+                format!("its manifest is signed and cannot be understood ({error}); a newer format needs a newer version first"),
+            )
+        })?;
         manifest.check()?;
         head.extend(id);
         head.extend(signature);
@@ -158,7 +170,10 @@ pub fn check_parts(signed: &Signed, from: &mut impl Read, mut told: impl FnMut(u
         });
         let found = found.map_err(|error| ended(error, &format!("{:?}", part.name)))?;
         if found != part.sha256.to_ascii_lowercase() {
-            return Err(refused(Refusal::Damaged, format!("its part {:?} is damaged: its bytes are not those that were signed", part.name)));
+            return Err(refused(
+                Refusal::Damaged,
+                format!("its part {:?} is damaged: its bytes are not those that were signed", part.name),
+            ));
         }
     }
     match from.read(&mut [0]) {

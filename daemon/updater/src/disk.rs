@@ -74,7 +74,10 @@ impl Disk {
     /// The ESP's device.
     pub fn boot_partition(device: &Path) -> io::Result<PathBuf> {
         let rows = rows(device)?;
-        rows.into_iter().find(|(_, row)| row.kind == ESP).map(|(_, row)| row.node).ok_or_else(|| io::Error::other("the disk has no EFI system partition"))
+        rows.into_iter()
+            .find(|(_, row)| row.kind == ESP)
+            .map(|(_, row)| row.node)
+            .ok_or_else(|| io::Error::other("the disk has no EFI system partition"))
     }
 
     /// Number of the first partition of this name.
@@ -89,7 +92,10 @@ impl Disk {
 
     fn place(&mut self, partition: u32) -> io::Result<&Place> {
         if !self.open.contains_key(&partition) {
-            let (_, row) = rows(&self.device)?.into_iter().find(|(number, _)| *number == partition).ok_or_else(|| io::Error::other(format!("there is no partition {partition}")))?;
+            let (_, row) = rows(&self.device)?
+                .into_iter()
+                .find(|(number, _)| *number == partition)
+                .ok_or_else(|| io::Error::other(format!("there is no partition {partition}")))?;
             let own = fs::metadata(&row.node).is_ok_and(|found| found.file_type().is_block_device());
             let (path, start) = if own { (&row.node, 0) } else { (&self.device, row.start) };
             let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| on(path, error))?;
@@ -106,7 +112,8 @@ impl Disk {
 impl Medium for Disk {
     fn slots(&mut self) -> io::Result<Vec<SlotPlace>> {
         let rows = rows(&self.device)?;
-        let of = |kind: &str| rows.iter().filter(|(_, row)| row.kind == kind).map(|(number, row)| row.partition(*number)).collect::<Vec<_>>();
+        let of =
+            |kind: &str| rows.iter().filter(|(_, row)| row.kind == kind).map(|(number, row)| row.partition(*number)).collect::<Vec<_>>();
         let slots = of(ROOT).into_iter().zip(of(VERITY)).map(|(root, verity)| {
             let booted = self.booted.as_ref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(&root.uuid));
             SlotPlace { root, verity, booted }
@@ -122,7 +129,15 @@ impl Medium for Disk {
     fn zero(&mut self, partition: u32, from: u64, to: u64) -> io::Result<()> {
         let place = self.place(partition)?;
         let (mut at, end) = (place.start + from, place.start + to);
-        if at < end && fallocate(&place.file, FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE, at as i64, (end - at) as i64).is_ok() {
+        if at < end
+            && fallocate(
+                &place.file,
+                FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE,
+                at as i64,
+                (end - at) as i64,
+            )
+            .is_ok()
+        {
             return Ok(());
         }
         let zeros = vec![0; PIECE];

@@ -94,7 +94,14 @@ mod tests {
             assert_eq!(entry.counted, counted);
             assert_eq!(entry.name(), name);
         }
-        for other in ["linux.efi", "portcullis_.efi", "portcullis_0.1.0+x.efi", "portcullis_0.1.0+-1.efi", "portcullis_0.1.0.efi.new", "portcullis.new"] {
+        for other in [
+            "linux.efi",
+            "portcullis_.efi",
+            "portcullis_0.1.0+x.efi",
+            "portcullis_0.1.0+-1.efi",
+            "portcullis_0.1.0.efi.new",
+            "portcullis.new",
+        ] {
             assert_eq!(Entry::parse(other), None, "{other}");
         }
     }

@@ -20,7 +20,9 @@ pub fn check(url: &str) -> Result<(), Refused> {
     let odd = url.len() > 2000 || url.chars().any(|letter| letter.is_control() || letter.is_whitespace());
     match url.strip_prefix("https://") {
         Some(rest) if !odd && !rest.is_empty() && !rest.starts_with('/') => Ok(()),
-        _ => Err(refused(Refusal::BadAddress, format!("{url:?} is no address of an update: it must begin with https:// and have no spaces"))),
+        _ => {
+            Err(refused(Refusal::BadAddress, format!("{url:?} is no address of an update: it must begin with https:// and have no spaces")))
+        }
     }
 }
 
@@ -29,7 +31,8 @@ pub fn fetch(url: &str, by: &str, folder: &Path, mut told: impl FnMut(u64)) -> R
     check(url)?;
     let failed = |what: String| refused(Refusal::BadAddress, what);
     let user = user(by).map_err(|why| failed(format!("nothing is fetched as root, and {why}")))?;
-    let mut file = nameless(folder).map_err(|error| refused(Refusal::TooLittleSpace, format!("no file can be made in {}: {error}", folder.display())))?;
+    let mut file = nameless(folder)
+        .map_err(|error| refused(Refusal::TooLittleSpace, format!("no file can be made in {}: {error}", folder.display())))?;
     let mut child = Command::new("curl")
         .args(["--proto", "=https", "--proto-redir", "=https", "--location", "--max-redirs", "5", "--fail", "--silent", "--show-error"])
         .args(["--connect-timeout", "20", "--speed-limit", "1024", "--speed-time", "60", "--"])
@@ -101,7 +104,16 @@ mod tests {
     #[test]
     fn only_whole_https_addresses_are_asked() {
         check("https://updates.example/portcullis-0.2.0.bundle").unwrap();
-        for bad in ["", "http://a.example/x", "file:///etc/shadow", "https://", "https:///x", "https://a.example/x y", "https://a\n--output", "-o/etc/x"] {
+        for bad in [
+            "",
+            "http://a.example/x",
+            "file:///etc/shadow",
+            "https://",
+            "https:///x",
+            "https://a.example/x y",
+            "https://a\n--output",
+            "-o/etc/x",
+        ] {
             assert_eq!(check(bad).unwrap_err().why, Refusal::BadAddress, "{bad:?} passed");
         }
     }

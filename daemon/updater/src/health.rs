@@ -106,8 +106,23 @@ mod tests {
     use super::*;
 
     fn status(running: Option<u64>, last_confirmed: Option<u64>) -> Status {
-        let generation = |number| policy::messages::Generation { number, digest: policy::plan::Digest("0".into()), by: "anna".into(), installed_at: 0, confirmed: true };
-        Status { now: 0, running: running.map(generation), trial: None, last_confirmed, last_event: None, drift: vec![], kept: vec![], features: vec![] }
+        let generation = |number| policy::messages::Generation {
+            number,
+            digest: policy::plan::Digest("0".into()),
+            by: "anna".into(),
+            installed_at: 0,
+            confirmed: true,
+        };
+        Status {
+            now: 0,
+            running: running.map(generation),
+            trial: None,
+            last_confirmed,
+            last_event: None,
+            drift: vec![],
+            kept: vec![],
+            features: vec![],
+        }
     }
 
     #[test]

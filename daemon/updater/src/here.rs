@@ -56,7 +56,12 @@ impl Here {
     pub fn repair_boot_partition(&self) -> Result<(), String> {
         let (Some(device), None) = (&self.disk, &self.esp) else { return Ok(()) };
         let partition = Disk::boot_partition(device).map_err(|error| error.to_string())?;
-        let output = Command::new("fsck.fat").args(["-a", "-w"]).arg(&partition).stdin(Stdio::null()).output().map_err(|error| format!("fsck.fat: {error}"))?;
+        let output = Command::new("fsck.fat")
+            .args(["-a", "-w"])
+            .arg(&partition)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("fsck.fat: {error}"))?;
         match output.status.code() {
             // 1 says that something was repaired.
             Some(0 | 1) => Ok(()),

@@ -39,11 +39,17 @@ pub fn judge(medium: &mut impl Medium, manifest: &Manifest, running: &Version, d
         return Err(refused(Refusal::SameVersion, format!("version {version} is what runs already")));
     }
     if version < running && !downgrade {
-        return Err(refused(Refusal::Downgrade, format!("version {version} is older than {running}, which runs; ask for a downgrade if that is what you want")));
+        return Err(refused(
+            Refusal::Downgrade,
+            format!("version {version} is older than {running}, which runs; ask for a downgrade if that is what you want"),
+        ));
     }
     if *running < manifest.least_version {
         let least = &manifest.least_version;
-        return Err(refused(Refusal::TooOldForIt, format!("version {version} can be installed from {least} on, and {running} runs; install {least} first")));
+        return Err(refused(
+            Refusal::TooOldForIt,
+            format!("version {version} can be installed from {least} on, and {running} runs; install {least} first"),
+        ));
     }
     let broken = |error: io::Error| refused(Refusal::NoOtherSlot, format!("the slots cannot be read: {error}"));
     let slots = medium.slots().map_err(broken)?;
@@ -53,7 +59,10 @@ pub fn judge(medium: &mut impl Medium, manifest: &Manifest, running: &Version, d
     let found = entries(medium).map_err(broken)?;
     let trying = |entry: &&Entry| entry.version == *running && matches!(entry.counted, Counted::Trying(..));
     if found.iter().any(|entry| trying(&entry)) {
-        return Err(refused(Refusal::Busy, format!("version {running} has not been found good yet; until then the other slot is the way back")));
+        return Err(refused(
+            Refusal::Busy,
+            format!("version {running} has not been found good yet; until then the other slot is the way back"),
+        ));
     }
     let other = slots.into_iter().find(|slot| !slot.booted).ok_or_else(|| refused(Refusal::NoOtherSlot, "there is no second slot"))?;
     for (name, partition) in [(PartName::Root, &other.root), (PartName::Verity, &other.verity)] {
@@ -71,7 +80,10 @@ pub fn judge(medium: &mut impl Medium, manifest: &Manifest, running: &Version, d
     }
     let kernel = manifest.part(PartName::Kernel).map_or(0, |part| part.size);
     if kernel + MARGIN > room {
-        return Err(refused(Refusal::TooLittleSpace, format!("its kernel has {kernel} bytes, and the boot partition has room for {}", room.saturating_sub(MARGIN))));
+        return Err(refused(
+            Refusal::TooLittleSpace,
+            format!("its kernel has {kernel} bytes, and the boot partition has room for {}", room.saturating_sub(MARGIN)),
+        ));
     }
     Ok(other)
 }
@@ -154,7 +166,13 @@ pub fn is_unfinished(name: &str) -> bool {
     UNFINISHED.rsplit('/').next() == Some(name)
 }
 
-fn write_partition(medium: &mut impl Medium, part: &Part, partition: &Partition, from: &mut impl Read, told: &mut dyn FnMut(u64)) -> io::Result<()> {
+fn write_partition(
+    medium: &mut impl Medium,
+    part: &Part,
+    partition: &Partition,
+    from: &mut impl Read,
+    told: &mut dyn FnMut(u64),
+) -> io::Result<()> {
     copy(part, from, told, |at, bytes| medium.write(partition.number, at, bytes))?;
     // Verity covers the whole partition, and what follows the files in it is zero.
     medium.zero(partition.number, part.size, partition.size)?;
@@ -168,7 +186,12 @@ fn write_kernel(medium: &mut impl Medium, part: &Part, from: &mut impl Read, tol
 }
 
 /// What is written is what was signed, also when the file changed since it was checked.
-fn copy(part: &Part, from: &mut impl Read, told: &mut dyn FnMut(u64), mut write: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
+fn copy(
+    part: &Part,
+    from: &mut impl Read,
+    told: &mut dyn FnMut(u64),
+    mut write: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut hash = Sha256::new();
     let (mut piece, mut at) = (vec![0; PIECE], 0);
     while at < part.size {
@@ -220,7 +243,11 @@ fn write_manifest(medium: &mut impl Medium, signed: &Signed) -> io::Result<()> {
     medium.sync_files()?;
     let mut found = vec![];
     medium.read_file(&path, &mut |bytes| found.extend_from_slice(bytes))?;
-    if found == signed.head { Ok(()) } else { Err(io::Error::other("the manifest that was read back from the boot partition is not what was written to it")) }
+    if found == signed.head {
+        Ok(())
+    } else {
+        Err(io::Error::other("the manifest that was read back from the boot partition is not what was written to it"))
+    }
 }
 
 pub fn manifest_name(version: &Version) -> String {

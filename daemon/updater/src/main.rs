@@ -75,7 +75,8 @@ fn run(options: Options) -> Result<(), String> {
 }
 
 fn serve(options: Options, here: Here) -> Result<(), String> {
-    let (listener, given) = server::listener(&options.run_dir.join("updater.sock")).map_err(|error| format!("could not listen in {}: {error}", options.run_dir.display()))?;
+    let (listener, given) = server::listener(&options.run_dir.join("updater.sock"))
+        .map_err(|error| format!("could not listen in {}: {error}", options.run_dir.display()))?;
     let allowed = options.allowed.clone();
     info!(version = %here.version, keys = here.keys.names().join(" "), "ready");
     let updater = Arc::new(Updater::new(options, here));
@@ -109,11 +110,15 @@ fn bless(options: &Options, here: &Here) -> Result<(), String> {
     }
     // Not mounted while we wait: a power cut then finds the boot partition clean.
     let healthy = || health::wait(&options.run_dir, options.patience, |why| info!(why, "not yet good"));
-    let found = { let (mut disk, _mounted) = here.medium().map_err(|error| error.to_string())?; install::entries(&mut disk) };
+    let found = {
+        let (mut disk, _mounted) = here.medium().map_err(|error| error.to_string())?;
+        install::entries(&mut disk)
+    };
     let counted = found.map_err(|error| error.to_string())?.iter().any(|entry| entry.version == here.version && entry.is_counted());
     let health = if counted { healthy() } else { Ok(()) };
     let (mut disk, _mounted) = here.medium().map_err(|error| error.to_string())?;
-    let verdict = bless::bless(&mut disk, &here.version, || health).map_err(|error| format!("the boot entry could not be changed: {error}"))?;
+    let verdict =
+        bless::bless(&mut disk, &here.version, || health).map_err(|error| format!("the boot entry could not be changed: {error}"))?;
     if let Some(told) = record::read(&options.state_dir).and_then(|last| bless::record(&verdict, &last, &here.version, record::now())) {
         record::write(&options.state_dir, &told).unwrap_or_else(|error| warn!(%error, "it could not be written down"));
     }

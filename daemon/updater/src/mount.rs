@@ -16,8 +16,14 @@ impl Mounted {
         fs::create_dir_all(at)?;
         let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         flags.set(MsFlags::MS_RDONLY, !writable);
-        let data = if kind == "vfat" || kind == "exfat" { Some("umask=0077,iocharset=utf8") } else { None };
-        mount(Some(device), at, Some(kind), flags, data).map_err(|error| io::Error::other(format!("{} cannot be mounted as {kind}: {error}", device.display())))?;
+        let data = match kind {
+            // Its iocharset=utf8 would tell upper case from lower.
+            "vfat" => Some("umask=0077,utf8=1"),
+            "exfat" => Some("umask=0077,iocharset=utf8"),
+            _ => None,
+        };
+        mount(Some(device), at, Some(kind), flags, data)
+            .map_err(|error| io::Error::other(format!("{} cannot be mounted as {kind}: {error}", device.display())))?;
         Ok(Mounted { path: at.to_owned() })
     }
 

@@ -90,11 +90,13 @@ impl Options {
                 "--also-stick" => options.also_sticks.push(value()?),
                 "--systemctl" => options.systemctl = value()?.into(),
                 "--fetch-user" => options.fetch_user = value()?,
-                "--allow-user" => options.allowed.push(user(&value()?)?),
+                // A user that this image does not have cannot ask, and is no reason not to answer the others.
+                "--allow-user" => options.allowed.extend(user(&value()?).ok()),
                 "--patience" => {
                     let text = value()?;
                     let seconds = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));
-                    options.patience = std::time::Duration::from_secs(seconds.ok_or_else(|| format!("--patience {text}: use 1 to 3600 seconds"))?);
+                    options.patience =
+                        std::time::Duration::from_secs(seconds.ok_or_else(|| format!("--patience {text}: use 1 to 3600 seconds"))?);
                 }
                 _ => return Err(format!("unknown flag {flag}\n\n{USAGE}")),
             }

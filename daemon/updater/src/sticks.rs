@@ -49,7 +49,15 @@ impl Sticks {
         let files = mounted.as_ref().map(|mounted| files(mounted.path())).unwrap_or_default();
         let free = mounted.as_ref().ok().and_then(|mounted| statvfs(mounted.path()).ok());
         let free = free.map_or(0, |found| found.blocks_available() * found.fragment_size());
-        Stick { name: volume.name, label: volume.label, file_system: volume.kind, size: volume.size, free, writable: volume.writable, files }
+        Stick {
+            name: volume.name,
+            label: volume.label,
+            file_system: volume.kind,
+            size: volume.size,
+            free,
+            writable: volume.writable,
+            files,
+        }
     }
 
     /// A file that goes on being readable when the stick's mount is gone.
@@ -68,9 +76,15 @@ impl Sticks {
 
     /// Answers how many bytes lie there now.
     pub fn write(&self, stick: &str, name: &str, from: &OwnedFd) -> Result<u64, Refused> {
-        let odd = name.is_empty() || name.len() > 100 || name.starts_with('.') || name.chars().any(|letter| letter.is_control() || "/\\:*?\"<>|".contains(letter));
+        let odd = name.is_empty()
+            || name.len() > 100
+            || name.starts_with('.')
+            || name.chars().any(|letter| letter.is_control() || "/\\:*?\"<>|".contains(letter));
         if odd {
-            return Err(refused(Refusal::NoSuchFile, format!("{name:?} is no name for a file on a stick: no slash, colon, star or the like, and no dot in front")));
+            return Err(refused(
+                Refusal::NoSuchFile,
+                format!("{name:?} is no name for a file on a stick: no slash, colon, star or the like, and no dot in front"),
+            ));
         }
         let mounted = self.mount(&self.volume(stick)?, true)?;
         let folder = folder(mounted.path())?;
@@ -89,12 +103,18 @@ impl Sticks {
 
     fn volume(&self, name: &str) -> Result<Volume, Refused> {
         let found = self.volumes().into_iter().find(|volume| volume.name == name);
-        found.ok_or_else(|| refused(Refusal::NoSuchStick, format!("there is no stick {name:?}; plug it in, and give it a file system of vfat, exfat or ext4")))
+        found.ok_or_else(|| {
+            refused(
+                Refusal::NoSuchStick,
+                format!("there is no stick {name:?}; plug it in, and give it a file system of vfat, exfat or ext4"),
+            )
+        })
     }
 
     fn mount(&self, volume: &Volume, writable: bool) -> Result<Mounted, Refused> {
         let device = Path::new("/dev").join(&volume.name);
-        Mounted::new(&device, &self.state_dir.join("stick"), &volume.kind, writable).map_err(|error| refused(Refusal::NoSuchStick, error.to_string()))
+        Mounted::new(&device, &self.state_dir.join("stick"), &volume.kind, writable)
+            .map_err(|error| refused(Refusal::NoSuchStick, error.to_string()))
     }
 
     fn volumes(&self) -> Vec<Volume> {
@@ -153,7 +173,10 @@ fn within() -> ResolveFlag {
 }
 
 fn copy(folder: &File, name: &str, from: &OwnedFd) -> io::Result<u64> {
-    let how = OpenHow::new().flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC).mode(Mode::from_bits_truncate(0o600)).resolve(within());
+    let how = OpenHow::new()
+        .flags(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC)
+        .mode(Mode::from_bits_truncate(0o600))
+        .resolve(within());
     let mut to = File::from(openat2(folder.as_fd(), name, how)?);
     let from = File::from(from.try_clone()?);
     let (mut piece, mut at) = (vec![0; PIECE], 0);

@@ -7,7 +7,8 @@ use std::thread;
 
 use policy::messages::Principal;
 use policy::messages::updater::{
-    BundleFacts, FACTORY_RESET_PHRASE, LastUpdate, Outcome, Refusal, Slot, SlotState, Source, Step, UpdaterRequest, UpdaterResponse, UpdaterStatus, Work,
+    BundleFacts, FACTORY_RESET_PHRASE, LastUpdate, Outcome, Refusal, Slot, SlotState, Source, Step, UpdaterRequest, UpdaterResponse,
+    UpdaterStatus, Work,
 };
 use tracing::{error, info, warn};
 
@@ -208,7 +209,14 @@ impl Updater {
             Ok(()) => (Outcome::Installed, None),
             Err(why) => (Outcome::Failed, Some(why.clone())),
         };
-        self.write_down(&LastUpdate { at: record::now(), from, version: version.clone(), by: by.name.clone(), outcome, reason: reason.clone() });
+        self.write_down(&LastUpdate {
+            at: record::now(),
+            from,
+            version: version.clone(),
+            by: by.name.clone(),
+            outcome,
+            reason: reason.clone(),
+        });
         match done {
             Ok(()) => info!(version, "installed; the next boot tries it"),
             Err(why) => error!(version, why, "the update failed; what runs is as it was"),

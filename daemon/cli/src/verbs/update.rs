@@ -65,7 +65,9 @@ fn check(socket: &Path, source: &str, downgrade: bool, json: bool) -> Result<(),
     let (source, file) = of(source)?;
     match ask(socket, &UpdaterRequest::Check { source, downgrade }, file.as_ref())? {
         UpdaterResponse::Good(facts) if json => say_json(&facts),
-        UpdaterResponse::Good(facts) => say(format!("{} {}, signed by {}, {} bytes: it can be installed", facts.product, facts.version, facts.key, facts.size)),
+        UpdaterResponse::Good(facts) => {
+            say(format!("{} {}, signed by {}, {} bytes: it can be installed", facts.product, facts.version, facts.key, facts.size))
+        }
         other => Err(unexpected(&other)),
     }
 }

@@ -12,7 +12,8 @@ use crate::updater;
 
 const UPDATE: Access = Access::May(Action::Update);
 
-const DOWNGRADE: &[Parameter] = &[Parameter { name: "downgrade", kind: "string", about: "`yes` takes a version that is older than what runs" }];
+const DOWNGRADE: &[Parameter] =
+    &[Parameter { name: "downgrade", kind: "string", about: "`yes` takes a version that is older than what runs" }];
 
 pub const OPERATIONS: &[Operation] = &[
     Operation {

@@ -92,7 +92,12 @@ fn answer(incoming: &mut tiny_http::Request, site: &Site, router: &Router) -> Re
     if admitted.takes_a_file() {
         // Each may be as large as all that is free: one after the other.
         let Ok(_one) = site.uploading.try_lock() else {
-            return router.tell(site, &request, None, &Trouble::Conflict("another file is being uploaded: wait until it is there".to_owned()));
+            return router.tell(
+                site,
+                &request,
+                None,
+                &Trouble::Conflict("another file is being uploaded: wait until it is there".to_owned()),
+            );
         };
         let content_type = request.header("content-type").unwrap_or("").to_owned();
         return match upload::keep(&content_type, incoming.as_reader(), &site.settings.state_dir) {

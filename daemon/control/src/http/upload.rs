@@ -121,7 +121,10 @@ impl<'a> Bounded<'a> {
             return Err(Trouble::TooLarge(MAX_UPLOAD as usize));
         }
         if self.size > self.most {
-            return Err(Trouble::Conflict(format!("the data partition has room for {} bytes of this file: nothing was changed", self.most)));
+            return Err(Trouble::Conflict(format!(
+                "the data partition has room for {} bytes of this file: nothing was changed",
+                self.most
+            )));
         }
         self.file.write_all(bytes).map_err(no_room)
     }

@@ -94,7 +94,10 @@ fn view(status: &UpdaterStatus, sticks: &[Stick], clock: &Clock) -> Update {
         busy: work.is_some(),
         waits: installed.map(|last| last.version.clone()),
         other: other.and_then(|slot| slot.version.clone()),
-        address: Field::text("url", "Address", "").kind("url").hint("It must begin with https://. The certificate is checked, and the signature decides.").required(),
+        address: Field::text("url", "Address", "")
+            .kind("url")
+            .hint("It must begin with https://. The certificate is checked, and the signature decides.")
+            .required(),
         sticks: (!bundles.is_empty()).then(|| Field::select("file", "File", "", bundles)),
     }
 }
@@ -133,7 +136,9 @@ fn told(last: &LastUpdate, clock: &Clock) -> Last {
     let why = reason.as_ref().map(|reason| format!(" Why: {reason}.")).unwrap_or_default();
     let (badge, text) = match last.outcome {
         Outcome::Installed => (Badge::new(Tone::Info, "installed"), format!("{version} is on the disk, by {by}. Reboot to try it.")),
-        Outcome::Trying => (Badge::new(Tone::Info, "on trial"), format!("{version} runs, and is good as soon as applier, control and pages answer.{why}")),
+        Outcome::Trying => {
+            (Badge::new(Tone::Info, "on trial"), format!("{version} runs, and is good as soon as applier, control and pages answer.{why}"))
+        }
         Outcome::Good => (Badge::new(Tone::Ok, "good"), format!("{version} took the place of {from}, by {by}.")),
         Outcome::TakenBack => (Badge::new(Tone::Bad, "taken back"), format!("{version} was not good, and {from} runs again.{why}")),
         Outcome::Failed => (Badge::new(Tone::Bad, "failed"), format!("{version} was not installed, and {from} is as it was.{why}")),
@@ -177,9 +182,7 @@ fn from_address(visit: &Visit) -> Result<Response, Trouble> {
 fn begin(visit: &Visit, source: Source, downgrade: bool, file: Option<&std::fs::File>) -> Result<Response, Trouble> {
     match updater::install(visit.site, visit.actor()?, source, downgrade, file) {
         Ok(()) => Ok(Response::see_other(HERE)),
-        Err(Trouble::Conflict(reason)) => {
-            Ok(Response::see_other(HERE).flash(flash::Tone::Bad, format!("Nothing was changed: {reason}.")))
-        }
+        Err(Trouble::Conflict(reason)) => Ok(Response::see_other(HERE).flash(flash::Tone::Bad, format!("Nothing was changed: {reason}."))),
         Err(trouble) => Err(trouble),
     }
 }
@@ -208,7 +211,14 @@ mod tests {
     use super::*;
 
     fn last(outcome: Outcome, reason: Option<&str>) -> LastUpdate {
-        LastUpdate { at: 1_763_719_200_000, from: "0.1.0".into(), version: "0.2.0".into(), by: "anna".into(), outcome, reason: reason.map(Into::into) }
+        LastUpdate {
+            at: 1_763_719_200_000,
+            from: "0.1.0".into(),
+            version: "0.2.0".into(),
+            by: "anna".into(),
+            outcome,
+            reason: reason.map(Into::into),
+        }
     }
 
     #[test]

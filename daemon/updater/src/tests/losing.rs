@@ -53,7 +53,9 @@ impl Losing {
     pub fn new(running: &str, other: Option<&str>) -> Losing {
         let mut kept = State::default();
         for (number, of) in [(2, Some(running)), (4, other)] {
-            for (number, name, size, space, end) in [(number, PartName::Root, ROOT, ROOT_SPACE, ""), (number + 1, PartName::Verity, VERITY, VERITY_SPACE, "_verity")] {
+            for (number, name, size, space, end) in
+                [(number, PartName::Root, ROOT, ROOT_SPACE, ""), (number + 1, PartName::Verity, VERITY, VERITY_SPACE, "_verity")]
+            {
                 let label = of.map_or(EMPTY.into(), |of| format!("portcullis_{of}{end}"));
                 let mut content = of.map_or(vec![0xee; space], |of| bytes(of, name, size));
                 content.resize(space, 0);
@@ -105,8 +107,14 @@ impl Losing {
     /// The loader and the kernel: whether this version would come up.
     pub fn boots(&self, of: &Version) -> bool {
         let text = of.to_string();
-        let kernel = self.entries().into_iter().find(|entry| entry.version == *of).and_then(|entry| self.seen.files.get(&format!("{LINUX}/{}", entry.name())));
-        kernel == Some(&bytes(&text, PartName::Kernel, KERNEL)) && self.holds(&text, PartName::Root, ROOT) && self.holds(&text, PartName::Verity, VERITY)
+        let kernel = self
+            .entries()
+            .into_iter()
+            .find(|entry| entry.version == *of)
+            .and_then(|entry| self.seen.files.get(&format!("{LINUX}/{}", entry.name())));
+        kernel == Some(&bytes(&text, PartName::Kernel, KERNEL))
+            && self.holds(&text, PartName::Root, ROOT)
+            && self.holds(&text, PartName::Verity, VERITY)
     }
 
     /// A partition that the kernel of this version would find by its UUID, with the right bytes and zeros after them.
@@ -212,7 +220,9 @@ impl Medium for Losing {
             Partition { number, label: label.clone(), uuid: uuid.clone(), size: content.len() as u64 }
         };
         let booted = uuid(&self.booted.to_string(), PartName::Root);
-        Ok([2, 4].map(|number| SlotPlace { root: partition(number), verity: partition(number + 1), booted: partition(number).uuid == booted }).into())
+        Ok([2, 4]
+            .map(|number| SlotPlace { root: partition(number), verity: partition(number + 1), booted: partition(number).uuid == booted })
+            .into())
     }
 
     fn write(&mut self, partition: u32, at: u64, bytes: &[u8]) -> io::Result<()> {

@@ -25,7 +25,8 @@ pub fn keys(pair: &Ed25519KeyPair) -> Keys {
 
 /// Bytes that differ from version to version and from place to place.
 pub fn bytes(version: &str, name: PartName, size: usize) -> Vec<u8> {
-    let seed: u32 = version.bytes().chain(format!("{name:?}").bytes()).fold(17, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+    let seed: u32 =
+        version.bytes().chain(format!("{name:?}").bytes()).fold(17, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
     (0..size as u32).map(|at| (seed.wrapping_add(at).wrapping_mul(2_654_435_761) >> 24) as u8 | 1).collect()
 }
 

@@ -87,7 +87,8 @@ fn an_older_version_is_refused_unless_asked_for() {
 
 #[test]
 fn a_version_that_needs_one_between_is_refused() {
-    let reason = expect(&mut Losing::new("0.1.0", None), &changed(|manifest| manifest.least_version = version("0.1.5")), Refusal::TooOldForIt);
+    let reason =
+        expect(&mut Losing::new("0.1.0", None), &changed(|manifest| manifest.least_version = version("0.1.5")), Refusal::TooOldForIt);
     assert!(reason.contains("install 0.1.5 first"), "{reason}");
 }
 
@@ -137,7 +138,9 @@ fn nothing_is_installed_over_the_way_back_of_a_version_on_trial() {
 
 #[test]
 fn what_is_no_bundle_is_told_as_such() {
-    for other in [b"PK\x03\x04 and a lot of other things that a zip file has".to_vec(), vec![0; 4096], [MAGIC.as_slice(), &[0xff; 400]].concat()] {
+    for other in
+        [b"PK\x03\x04 and a lot of other things that a zip file has".to_vec(), vec![0; 4096], [MAGIC.as_slice(), &[0xff; 400]].concat()]
+    {
         expect(&mut Losing::new("0.1.0", None), &other, Refusal::NotABundle);
     }
     for odd in [
