@@ -14,6 +14,8 @@ use super::terminal::{Answer, Gone};
 /// Long enough to walk to a browser.
 const TRIAL: u32 = 300;
 
+const MOST_CHANGES: usize = 8;
+
 /// What somebody wants of one port.
 struct Wish {
     port: String,
@@ -66,7 +68,15 @@ impl Console {
         let before = old.as_ref().and_then(|old| judge(old).ok()).map(|judged| judged.plan).unwrap_or_default();
         let changes = policy::changes(&before, &judged.plan).to_string();
         self.terminal.say("What this changes:")?;
-        self.terminal.say(if changes.trim().is_empty() { "no rule; only addresses and routes" } else { changes.trim_end() })?;
+        let lines: Vec<&str> = changes.trim_end().lines().collect();
+        if lines.is_empty() {
+            self.terminal.say("no rule; only addresses and routes")?;
+        }
+        // More would scroll the question away that they belong to.
+        lines.iter().take(MOST_CHANGES).try_for_each(|line| self.terminal.say(line))?;
+        if lines.len() > MOST_CHANGES {
+            self.terminal.say(&format!("and {} more, which the pages show under Preview", lines.len() - MOST_CHANGES))?;
+        }
         if !self.terminal.is_sure(&format!("It is tried for {TRIAL} s and then goes back by itself."))? {
             return self.terminal.say("Nothing was changed.");
         }
