@@ -122,6 +122,7 @@ mod tests {
             drift: vec![],
             kept: vec![],
             features: vec![],
+            safe_mode: None,
         }
     }
 

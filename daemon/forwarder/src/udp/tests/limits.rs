@@ -116,7 +116,7 @@ impl Story {
     }
 
     fn flows(&self) -> BTreeMap<Name, u64> {
-        self.ground.flows.counts().0
+        self.ground.flows.counts().mappings
     }
 
     fn held(&self) -> u64 {
