@@ -117,8 +117,7 @@ impl Rescue<'_> {
         }
         // It names the last entry of the log that was put aside.
         let _ = fs::rename(folder.join("audit.anchor"), folder.join(format!("{aside}.anchor")));
-        self.site
-            .change(&at_the_console(), |ledger| ledger.note(Note::new("database.new", name, format!("{why}; kept as {aside}"))))?;
+        self.site.change(&at_the_console(), |ledger| ledger.note(Note::new("database.new", name, format!("{why}; kept as {aside}"))))?;
         self.damaged = None;
         setup::offer(self.site)?;
         Ok(format!("A new database was begun; the damaged one is kept as {aside}. Set the box up with the code that status shows."))

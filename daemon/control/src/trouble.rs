@@ -92,7 +92,11 @@ impl Trouble {
             Trouble::TooMany { .. } => 429,
             Trouble::TooLarge(_) => 413,
             Trouble::WentBack(_) => 502,
-            Trouble::ApplierAway(_) | Trouble::ForwarderAway(_) | Trouble::ObserverAway(_) | Trouble::UpdaterAway(_) | Trouble::Storage(_) => 503,
+            Trouble::ApplierAway(_)
+            | Trouble::ForwarderAway(_)
+            | Trouble::ObserverAway(_)
+            | Trouble::UpdaterAway(_)
+            | Trouble::Storage(_) => 503,
             Trouble::Internal(_) => 500,
         }
     }

@@ -35,8 +35,8 @@ pub mod preview;
 pub mod resource;
 #[cfg(test)]
 pub mod sample;
-pub mod seen;
 pub mod secrets;
+pub mod seen;
 pub mod setup;
 pub mod shell;
 pub mod spark;
@@ -46,9 +46,9 @@ mod tests;
 pub mod theme;
 pub mod trial;
 pub mod ui;
+pub mod update;
 pub mod upstream;
 pub mod upstream_form;
-pub mod update;
 pub mod upstreams;
 pub mod users;
 

@@ -10,8 +10,16 @@ mod update;
 use serde_json::{Map, Value, json};
 
 pub fn all() -> Value {
-    let groups =
-        [general(), people::people(), policies::policies(), box_state::applier(), proxy::proxy(), observer::observer(), box_state::log(), update::update()];
+    let groups = [
+        general(),
+        people::people(),
+        policies::policies(),
+        box_state::applier(),
+        proxy::proxy(),
+        observer::observer(),
+        box_state::log(),
+        update::update(),
+    ];
     Value::Object(groups.into_iter().flatten().collect::<Map<_, _>>())
 }
 
