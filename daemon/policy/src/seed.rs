@@ -136,7 +136,7 @@ mod tests {
     fn everything_that_is_wrong_is_said_at_once_with_its_line() {
         let text = "apiVersion: portcullis/v1\nkind: Seed\nspec:\n  setupCode: short\n  pasword: x\n---\napiVersion: portcullis/v1\nkind: Zoen\nmetadata: { name: lan }\nspec: {}\n";
         let told = sow(text).unwrap_err().to_string();
-        for wanted in ["15 to 64", "pasword", "portcullis-seed.yaml:6", "Zoen", "System"] {
+        for wanted in ["15 to 64", "portcullis-seed.yaml:5", "pasword", "portcullis-seed.yaml:8", "Zoen"] {
             assert!(told.contains(wanted), "{wanted} is missing in:\n{told}");
         }
     }

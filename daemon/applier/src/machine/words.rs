@@ -41,6 +41,8 @@ pub enum Input {
     Shutdown,
 }
 
+// A handful live at once, each for one turn of the loop.
+#[expect(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Read, check, compile and prove; compare the digest. Result: `Judged`.

@@ -51,7 +51,7 @@ fn a_permit_is_renewed_before_twenty_seconds_have_passed_and_not_all_the_time() 
     let (mut permits, _) = ready(proxy());
     let mut said = |second: u64| {
         let round = ["lon", "par"].map(|upstream| Input::Said(probe_at(second, GENERATION, upstream, Some(EXIT))));
-        let inputs: Vec<Input> = round.into_iter().filter(|_| second % 30 == 0).collect();
+        let inputs: Vec<Input> = round.into_iter().filter(|_| second.is_multiple_of(30)).collect();
         permits.handle(inputs, at(second))
     };
     let renewed: Vec<u64> = (1..=60).filter(|second| said(*second) == [grant(1)]).collect();

@@ -25,6 +25,8 @@ fn asked(path: &str) -> String {
         "/mappings/mapping" => "/mappings/mapping?name=anna".to_owned(),
         "/upstreams/group" => "/upstreams/group?name=europe".to_owned(),
         "/upstreams/upstream" => "/upstreams/upstream?name=berlin".to_owned(),
+        "/alerts/alert" => "/alerts/alert?id=1".to_owned(),
+        "/seen/event" => "/seen/event?id=4294967297".to_owned(),
         "/users/user" => "/users/user?name=viewer".to_owned(),
         "/history/revision" => "/history/revision?id=1".to_owned(),
         "/history/diff" => "/history/diff?from=r1&to=candidate".to_owned(),
@@ -37,11 +39,15 @@ fn running(story: &Story) {
     story.poll();
 }
 
+// The page of updates is drawn in `updater_tests`, where somebody answers.
 #[test]
 fn every_page_is_drawn_for_those_who_may_and_refused_to_all_others() {
     let story = Story::with_people();
     story.carrying();
-    for route in pages::routes().filter(|route| route.method == Method::Get && !matches!(route.path, "/setup" | "/login" | "/events")) {
+    story.watching(seen::event(0));
+    for route in pages::routes()
+        .filter(|route| route.method == Method::Get && !matches!(route.path, "/setup" | "/login" | "/events" | "/system/update"))
+    {
         let Access::May(action) = route.access else { panic!("{} is open to anyone", route.path) };
         for role in Role::ALL {
             let response = get(&story, role, &asked(route.path));
