@@ -100,6 +100,12 @@ impl Applier {
         (at, why.unwrap())
     }
 
+    /// Down with a reason that has this word.
+    pub fn hears_down_for(&self, mapping: &str, word: &str) {
+        let so = |said: &FromForwarder| matches!(said_of(said, mapping), Some(MappingState::Down { why }) if why.contains(word));
+        self.hears(&format!("{mapping} down for {word}"), so);
+    }
+
     pub fn usage(&self, mapping: &str) -> u64 {
         let said = self.heard.said.lock().unwrap();
         let usage = said.iter().rev().find_map(|(_, said)| match said {
