@@ -26,6 +26,8 @@ EVERY_PAGE = {
     "upstreams": "/upstreams",
     "upstream-first": "/upstreams/new",
     "connections": "/connections",
+    "alerts": "/alerts",
+    "seen": "/seen",
     "policies": "/policies",
     "editor": "/policies/file?name=policy.yaml",
     "new": "/policies/new",

@@ -83,8 +83,8 @@ fn apply(visit: &Visit) -> Result<Response, Trouble> {
     }
 }
 
-/// Only what the box came with may be replaced as a whole.
-fn is_guessed(seen: &Seen) -> bool {
+/// Only what the box came with may be replaced as a whole: nobody has written a policy yet: what runs is the box's own guess, or nothing.
+pub fn is_guessed(seen: &Seen) -> bool {
     seen.status.as_ref().is_some_and(|status| status.running.as_ref().is_none_or(|running| running.by == "factory"))
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::page::Page;
+use super::ports;
 use super::ui::Field;
 use crate::actor::{Actor, Via};
 use crate::flash;
@@ -32,8 +33,12 @@ fn redeem(visit: &Visit) -> Result<Response, Trouble> {
     let form = visit.request.form()?;
     match try_redeem(visit, &form) {
         Ok(secret) => {
-            let welcome = "The box is yours. Say what its ports are for.";
-            Ok(Response::see_other("/setup/ports").cookie(&session::cookie(&secret)).flash(flash::Tone::Ok, welcome))
+            let (next, welcome) = if ports::is_guessed(&visit.site.applier.seen()) {
+                ("/setup/ports", "The box is yours. Say what its ports are for.")
+            } else {
+                ("/", "The box is yours.")
+            };
+            Ok(Response::see_other(next).cookie(&session::cookie(&secret)).flash(flash::Tone::Ok, welcome))
         }
         Err(trouble) => draw(visit, &form, Some(trouble)),
     }
